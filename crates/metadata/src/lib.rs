@@ -1,0 +1,1 @@
+//! Every table and every statement: one file per entity.

@@ -1,0 +1,1 @@
+//! Connections to Postgres: bounded, patient and fresh. Knows nothing of registries.
