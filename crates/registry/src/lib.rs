@@ -1,1 +1,103 @@
-//! What a registry does, without HTTP and without SQL: push, pull, mount, delete, list, collect.
+//! What a registry does: push, pull, mount, delete, list and collect, without HTTP and without SQL.
+//!
+//! Every public function takes a [`Caller`] and typed names, decides the caller's right from the
+//! same statement that resolves the data, and answers facts ([`Error`] included) that the server
+//! puts into HTTP. A transaction begins and commits inside one function here, nothing slow runs
+//! inside it, and what it acknowledges has passed the router's barrier.
+
+mod authorize;
+mod cache;
+mod caller;
+mod delete;
+mod error;
+mod limits;
+mod list;
+mod mount;
+mod pull;
+mod push;
+mod referrers;
+mod stores;
+mod transaction;
+pub mod upload;
+
+pub use authorize::authorize;
+pub use caller::{Caller, Credentials};
+pub use error::{Error, UnavailableCause};
+pub use limits::Limits;
+pub use list::{CatalogPage, TagPage};
+pub use mount::MountOutcome;
+pub use pull::{BlobAnswer, BlobSource, ManifestAnswer, Purpose};
+pub use push::{PushWarning, Pushed, PutManifest};
+pub use referrers::{Referrer, ReferrerPage};
+pub use stores::Stores;
+
+use cache::ContentCache;
+use portolan_pg::Router;
+use rand::rngs::StdRng;
+use std::sync::{Arc, Mutex};
+use upload::Uploads;
+
+/// The registry: cheap to clone, shared by every request and job of a process.
+#[derive(Debug, Clone)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    router: Router,
+    stores: Stores,
+    limits: Limits,
+    payloads: ContentCache,
+    small_blobs: ContentCache,
+    uploads: Uploads,
+    random: Mutex<StdRng>,
+}
+
+/// What a registry is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The way to Postgres.
+    pub router: Router,
+    /// The blob stores.
+    pub stores: Stores,
+    /// Every bound.
+    pub limits: Limits,
+    /// The upload engine's own parts: schedule, memory, tasks.
+    pub uploads: Uploads,
+    /// Where storage keys and upload ids come from.
+    pub random: StdRng,
+}
+
+impl Registry {
+    /// Puts the parts together; touches neither Postgres nor the store.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { router, stores, limits, uploads, random } = parts;
+        Self(Arc::new(Inner {
+            payloads: ContentCache::new(limits.manifest_cache_bytes),
+            small_blobs: ContentCache::new(limits.small_blob_cache_bytes),
+            router,
+            stores,
+            limits,
+            uploads,
+            random: Mutex::new(random),
+        }))
+    }
+
+    /// The bounds it was made with.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    fn router(&self) -> &Router {
+        &self.0.router
+    }
+
+    fn stores(&self) -> &Stores {
+        &self.0.stores
+    }
+
+    /// Runs `draw` with the registry's source of randomness.
+    fn random<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        let mut random = self.0.random.lock().expect("no holder of this lock panics");
+        draw(&mut random)
+    }
+}

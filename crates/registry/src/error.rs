@@ -1,0 +1,183 @@
+//! What can go wrong, as facts of the domain.
+//!
+//! Nothing here knows a status code: `server` turns these into answers in one place. Causes are
+//! kept for the log and never shown to a client.
+
+use portolan_oci::{Digest, ManifestError, UploadId};
+use std::time::Duration;
+
+/// A refusal or a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No credentials, and what was asked for is not public, or does not exist.
+    #[error("authentication required")]
+    Unauthenticated,
+    /// The account behind the credentials is gone, disabled, or has ended all its tokens.
+    #[error("these credentials are no longer valid")]
+    CredentialsVoid,
+    /// The credential does not reach this far; another token may.
+    #[error("the token does not allow this")]
+    InsufficientScope,
+    /// A refusal that no other token would change.
+    #[error("{reason}")]
+    Denied {
+        /// For people; the same text wherever a difference would tell what exists.
+        reason: &'static str,
+    },
+    /// No such repository (said only to those who may know).
+    #[error("repository name not known to registry")]
+    NameUnknown,
+    /// No such manifest in this repository.
+    #[error("manifest unknown")]
+    ManifestUnknown,
+    /// No such blob in this repository.
+    #[error("blob unknown to registry")]
+    BlobUnknown,
+    /// No such upload of this caller in this repository, or it has ended.
+    #[error("blob upload unknown to registry")]
+    UploadUnknown,
+    /// Another request is writing to this upload.
+    #[error("another request is writing to this upload")]
+    UploadBusy {
+        /// Which upload.
+        id: UploadId,
+        /// What is stored of it so far, in bytes.
+        received: u64,
+    },
+    /// A chunk that does not start where the last one ended.
+    #[error("the chunk does not continue the upload, which has {received} bytes")]
+    RangeOutOfOrder {
+        /// Which upload.
+        id: UploadId,
+        /// What is stored of it so far, in bytes.
+        received: u64,
+    },
+    /// The body was shorter or longer than it said.
+    #[error("the body has another length than announced")]
+    SizeMismatch,
+    /// The client went away or stalled in the middle of a body; what was kept is in the upload's offset.
+    #[error("the body ended early")]
+    BodyInterrupted,
+    /// A body larger than this registry takes.
+    #[error("the upload exceeds the limit of {limit} bytes")]
+    BlobTooLarge {
+        /// The configured limit in bytes.
+        limit: u64,
+    },
+    /// The content is not what the digest says.
+    #[error("provided digest `{expected}` did not match uploaded content")]
+    DigestMismatch {
+        /// What the client said.
+        expected: Digest,
+    },
+    /// The manifest names blobs that this repository does not have.
+    #[error("manifest references unknown blobs")]
+    ManifestBlobUnknown {
+        /// All of them.
+        digests: Vec<Digest>,
+    },
+    /// The manifest names a child that collection removed and that must be pushed again.
+    #[error("manifest references manifest `{digest}`, which was removed by collection")]
+    ManifestChildRemoved {
+        /// The child.
+        digest: Digest,
+    },
+    /// The manifest cannot be read, or breaks its specification.
+    #[error("manifest invalid: {0}")]
+    ManifestInvalid(#[source] ManifestError),
+    /// The tag, or what it points at, is not what the request's condition demands.
+    #[error("the tag does not meet the request's condition")]
+    PreconditionFailed {
+        /// What the tag points at now.
+        current: Option<Digest>,
+    },
+    /// The blob is still named by a manifest of the same repository.
+    #[error("a manifest of this repository still references the blob")]
+    BlobReferenced,
+    /// More work than the bounds allow; worth another try.
+    #[error("too many requests")]
+    Overloaded {
+        /// How long the client should wait.
+        retry_after: Duration,
+    },
+    /// The database or the store cannot be reached; worth another try.
+    #[error("temporarily unavailable")]
+    Unavailable {
+        /// How long the client should wait.
+        retry_after: Duration,
+        /// For the log.
+        #[source]
+        cause: UnavailableCause,
+    },
+    /// The metadata failed in a way that is our fault.
+    #[error("metadata failure")]
+    Metadata(#[source] portolan_metadata::Error),
+    /// The store failed in a way that is our fault.
+    #[error("storage failure")]
+    Store(#[source] portolan_blobs::Error),
+    /// A blob row names a store that this process does not know.
+    #[error("blob lies in store {0}, which is not configured here")]
+    StoreUnknown(portolan_metadata::StoreId),
+}
+
+/// Which dependency was out of reach.
+#[derive(Debug, thiserror::Error)]
+pub enum UnavailableCause {
+    /// Postgres.
+    #[error(transparent)]
+    Metadata(portolan_metadata::Error),
+    /// The blob store.
+    #[error(transparent)]
+    Store(portolan_blobs::Error),
+}
+
+/// What a client is told to wait when a dependency is down: long enough for a fail-over's first seconds,
+/// short enough that a client which retries three times sees the recovery.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(2);
+/// What a client is told to wait when a bounded queue is full: queues drain in well under a second.
+const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
+
+impl Error {
+    /// Whether the whole transaction may succeed when it is run again.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Metadata(cause) if cause.is_retryable())
+    }
+}
+
+impl From<portolan_metadata::Error> for Error {
+    fn from(cause: portolan_metadata::Error) -> Self {
+        use portolan_pg::Error as Pg;
+        match cause {
+            portolan_metadata::Error::TagChanged { current } => {
+                Self::PreconditionFailed { current }
+            }
+            portolan_metadata::Error::Pg(Pg::QueueFull { .. } | Pg::DeadlineExceeded { .. }) => {
+                Self::Overloaded { retry_after: RETRY_OVERLOADED }
+            }
+            portolan_metadata::Error::Pg(ref pg) if pg.is_unavailable() => Self::Unavailable {
+                retry_after: RETRY_UNAVAILABLE,
+                cause: UnavailableCause::Metadata(cause),
+            },
+            other => Self::Metadata(other),
+        }
+    }
+}
+
+impl From<portolan_pg::Error> for Error {
+    fn from(cause: portolan_pg::Error) -> Self {
+        portolan_metadata::Error::from(cause).into()
+    }
+}
+
+impl From<portolan_blobs::Error> for Error {
+    fn from(cause: portolan_blobs::Error) -> Self {
+        if cause.is_unavailable() {
+            Self::Unavailable {
+                retry_after: RETRY_UNAVAILABLE,
+                cause: UnavailableCause::Store(cause),
+            }
+        } else {
+            Self::Store(cause)
+        }
+    }
+}

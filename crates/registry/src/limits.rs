@@ -1,0 +1,38 @@
+//! Every bound of the registry's own work, with its unit and its reason.
+
+/// Bounds; the configuration fills them, the defaults are meant for production.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of manifests kept in memory. Manifests are a few KiB, so 32 MiB holds the hot ten thousand.
+    pub manifest_cache_bytes: u64,
+    /// Bytes of small blobs (configs) kept in memory.
+    pub small_blob_cache_bytes: u64,
+    /// Blobs up to this many bytes are answered by us and never redirected: a round trip to the store
+    /// costs a client more than the bytes (64 KiB holds practically every image config).
+    pub small_blob_max: u64,
+    /// Most tags that one request may set. The specification asks for at least 10.
+    pub tags_per_push: usize,
+    /// Page size of the tag list and the catalog where the client names a larger one or none.
+    pub page_max: usize,
+    /// Most referrers in a page, fetched at once; annotations make the rows large.
+    pub referrers_page: usize,
+    /// Bytes of descriptors in one page of referrers: clients refuse an index above 4 MiB.
+    pub referrers_page_bytes: usize,
+    /// Repositories looked at for a mount that names no source.
+    pub mount_probe: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest_cache_bytes: 32 << 20,
+            small_blob_cache_bytes: 16 << 20,
+            small_blob_max: 64 << 10,
+            tags_per_push: 100,
+            page_max: 10_000,
+            referrers_page: 500,
+            referrers_page_bytes: 3 << 20,
+            mount_probe: 100,
+        }
+    }
+}

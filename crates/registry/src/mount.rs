@@ -1,0 +1,71 @@
+//! Cross-repository mounts: a link instead of an upload.
+//!
+//! Whatever stands in the way (no right on the source, no such source, no such blob) is the same
+//! answer, [`MountOutcome::Declined`], after the same statements, so that a mount tells nothing
+//! about repositories the caller may not read.
+
+use crate::pull::Purpose;
+use crate::transaction::{Acknowledge, lock_for_push};
+use crate::{Caller, Error, Registry};
+use portolan_auth::Action;
+use portolan_metadata::{BlobId, Role, blobs};
+use portolan_oci::{Digest, RepositoryName};
+use portolan_pg::Tx;
+use std::time::Duration;
+
+/// How long a link keeps a blob that no manifest names yet; the same as after an upload.
+pub(crate) const LINK_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What became of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountOutcome {
+    /// The blob is now in the target repository.
+    Mounted,
+    /// Not possible; the client uploads instead.
+    Declined,
+}
+
+impl Registry {
+    /// Links `digest` into `to`, from the repository `from` or from any that the caller may read.
+    pub async fn mount(
+        &self,
+        caller: &Caller,
+        to: &RepositoryName,
+        digest: Digest,
+        from: Option<&RepositoryName>,
+    ) -> Result<MountOutcome, Error> {
+        self.authorize_push(caller, to).await?;
+        let source = match from {
+            Some(from) => self.readable_in(caller, from, digest).await?,
+            None => {
+                let reader = self.router().read_list().await?;
+                let probe = self.0.limits.mount_probe;
+                blobs::find_readable(&reader, &digest, &caller.principal, probe).await?
+            }
+        };
+        let Some(blob) = source else {
+            return Ok(MountOutcome::Declined);
+        };
+        self.transact(Acknowledge::AtCommit, async |tx: &Tx| {
+            let repository = lock_for_push(tx, caller, to).await?;
+            // Collected between the read and here: the client uploads it again.
+            if !blobs::lock_by_id(tx, blob).await? {
+                return Ok(MountOutcome::Declined);
+            }
+            blobs::link(tx, repository, blob, LINK_LIFE).await?;
+            Ok(MountOutcome::Mounted)
+        })
+        .await
+    }
+
+    async fn readable_in(
+        &self,
+        caller: &Caller,
+        from: &RepositoryName,
+        digest: Digest,
+    ) -> Result<Option<BlobId>, Error> {
+        let (access, found) = self.resolve_blob(caller, from, digest, Purpose::Head).await?;
+        let readable = access.role >= Role::Read && caller.in_scope(from, Action::Pull);
+        Ok(found.filter(|_| readable).map(|row| row.id))
+    }
+}

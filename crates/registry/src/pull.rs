@@ -1,0 +1,213 @@
+//! Pulls: one fresh read resolves the name, the digest and the right; the bytes come by digest.
+
+use crate::{Caller, Error, Registry, authorize};
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+use portolan_auth::Action;
+use portolan_blobs::{BlobStream, StorageKey};
+use portolan_metadata::blobs::{BlobKey, BlobRow, ResolveBlob};
+use portolan_metadata::manifest_contents::Payload;
+use portolan_metadata::manifests::{DigestKey, ManifestRow, ResolveDigest, ResolveDigestHead};
+use portolan_metadata::tags::{ResolveTag, TagKey};
+use portolan_metadata::{Access, StoreId};
+use portolan_oci::{Digest, MediaType, Reference, RepositoryName};
+use std::ops::RangeInclusive;
+use std::time::SystemTime;
+
+/// How much longer than now a blob must stay when a client is told that it is there: a push that
+/// skips the blob because of this answer has so long to name it in a manifest.
+const PRESENCE_SECONDS: i64 = 2 * 60 * 60;
+
+/// What the answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The content is wanted.
+    Get,
+    /// Only whether it is there, and will stay for a while.
+    Head,
+}
+
+/// A manifest found.
+#[derive(Debug, Clone)]
+pub struct ManifestAnswer {
+    /// Its digest.
+    pub digest: Digest,
+    /// As declared at its push.
+    pub media_type: MediaType,
+    /// Bytes of the payload.
+    pub size: u64,
+    /// When it was pushed to this repository first.
+    pub created_at: SystemTime,
+    /// The bytes as pushed; `None` for [`Purpose::Head`].
+    pub payload: Option<Bytes>,
+}
+
+/// A blob found.
+#[derive(Debug, Clone)]
+pub struct BlobAnswer {
+    /// Its digest.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// When its bytes were committed first.
+    pub created_at: SystemTime,
+    /// Where the bytes are.
+    pub source: BlobSource,
+}
+
+/// Where a blob's bytes come from.
+#[derive(Debug, Clone)]
+pub enum BlobSource {
+    /// They are here: a small blob, never redirected.
+    Bytes(Bytes),
+    /// In a store.
+    Stored {
+        /// Which one.
+        store: StoreId,
+        /// Under which key.
+        key: StorageKey,
+    },
+}
+
+impl Registry {
+    /// Finds a manifest by tag or digest.
+    pub async fn manifest(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        reference: &Reference,
+        purpose: Purpose,
+    ) -> Result<ManifestAnswer, Error> {
+        let (access, found) = self.resolve_manifest(caller, name, reference, purpose).await?;
+        authorize(&access, caller, name, Action::Pull)?;
+        let row = found.ok_or(Error::ManifestUnknown)?;
+        let payload = match purpose {
+            Purpose::Get => Some(self.payload(row.digest).await?),
+            Purpose::Head => None,
+        };
+        Ok(ManifestAnswer {
+            digest: row.digest,
+            media_type: row.media_type,
+            size: row.size,
+            created_at: row.created_at,
+            payload,
+        })
+    }
+
+    async fn resolve_manifest(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        reference: &Reference,
+        purpose: Purpose,
+    ) -> Result<(Access, Option<ManifestRow>), Error> {
+        let path = name.clone();
+        let principal = caller.principal;
+        let resolved = match (reference, purpose) {
+            (Reference::Tag(tag), _) => {
+                let key = TagKey { path, tag: tag.clone(), principal };
+                self.router().read_fresh::<ResolveTag>(key).await?.value
+            }
+            (Reference::Digest(digest), Purpose::Get) => {
+                let key = DigestKey { path, digest: *digest, principal };
+                self.router().read_fresh::<ResolveDigest>(key).await?.value
+            }
+            (Reference::Digest(digest), Purpose::Head) => {
+                let key = DigestKey { path, digest: *digest, principal };
+                self.router().read_fresh::<ResolveDigestHead>(key).await?.value
+            }
+        };
+        Ok(resolved.expect("a resolving statement answers one row for every key"))
+    }
+
+    /// The bytes of a manifest that a fresh read has just shown present.
+    async fn payload(&self, digest: Digest) -> Result<Bytes, Error> {
+        if let Some(payload) = self.0.payloads.get(&digest) {
+            return Ok(payload);
+        }
+        let read = self.router().read_any::<Payload>(digest).await?;
+        // Gone between the two reads: deleted and collected meanwhile, so a 404 is the truth by now.
+        let payload = read.value.ok_or(Error::ManifestUnknown)?;
+        self.0.payloads.insert(digest, payload.clone());
+        Ok(payload)
+    }
+
+    /// Finds a blob.
+    pub async fn blob(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        digest: Digest,
+        purpose: Purpose,
+    ) -> Result<BlobAnswer, Error> {
+        let (access, found) = self.resolve_blob(caller, name, digest, purpose).await?;
+        authorize(&access, caller, name, Action::Pull)?;
+        let row = found.ok_or(Error::BlobUnknown)?;
+        let (size, created_at) = (row.size, row.created_at);
+        let source = match purpose {
+            Purpose::Get => self.source(digest, row).await?,
+            Purpose::Head => BlobSource::Stored { store: row.store, key: row.storage_key },
+        };
+        Ok(BlobAnswer { digest, size, created_at, source })
+    }
+
+    /// Presence of a blob in a repository, with the caller's right, in one read.
+    pub(crate) async fn resolve_blob(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        digest: Digest,
+        purpose: Purpose,
+    ) -> Result<(Access, Option<BlobRow>), Error> {
+        let for_seconds = match purpose {
+            Purpose::Get => 0,
+            Purpose::Head => PRESENCE_SECONDS,
+        };
+        let path = name.clone();
+        let key = BlobKey { path, digest, principal: caller.principal, for_seconds };
+        let resolved = self.router().read_fresh::<ResolveBlob>(key).await?.value;
+        Ok(resolved.expect("a resolving statement answers one row for every key"))
+    }
+
+    async fn source(&self, digest: Digest, row: BlobRow) -> Result<BlobSource, Error> {
+        if let Some(content) = row.content {
+            return Ok(BlobSource::Bytes(content));
+        }
+        if row.size > self.0.limits.small_blob_max {
+            return Ok(BlobSource::Stored { store: row.store, key: row.storage_key });
+        }
+        if let Some(content) = self.0.small_blobs.get(&digest) {
+            return Ok(BlobSource::Bytes(content));
+        }
+        let stream = self.stores().get(row.store)?.get(&row.storage_key, None).await?;
+        let content = stream
+            .bytes
+            .try_fold(BytesMut::new(), |mut content, piece| async move {
+                content.extend_from_slice(&piece);
+                Ok(content)
+            })
+            .await?
+            .freeze();
+        self.0.small_blobs.insert(digest, content.clone());
+        Ok(BlobSource::Bytes(content))
+    }
+
+    /// Streams a stored blob, or the bytes `range` of it.
+    pub async fn open(
+        &self,
+        store: StoreId,
+        key: &StorageKey,
+        range: Option<RangeInclusive<u64>>,
+    ) -> Result<BlobStream, Error> {
+        Ok(self.stores().get(store)?.get(key, range).await?)
+    }
+
+    /// A URL that lets its holder read one stored blob for a while; `None` where the store has no such thing.
+    pub async fn redirect_url(
+        &self,
+        store: StoreId,
+        key: &StorageKey,
+    ) -> Result<Option<http::Uri>, Error> {
+        Ok(self.stores().get(store)?.presign_get(key).await?)
+    }
+}

@@ -1,0 +1,202 @@
+//! Manifest pushes: parsed and hashed outside, then one transaction.
+//!
+//! The order of locks is that of every writer: repository, manifests by digest (children,
+//! referrers, own), blobs by digest, the parents' child rows, tags by name, the queue.
+
+use crate::transaction::{Acknowledge, lock_for_push};
+use crate::{Caller, Error, Registry};
+use bytes::Bytes;
+use portolan_auth::Action;
+use portolan_metadata::access::{AccessKey, ResolveAccess};
+use portolan_metadata::manifests::{self, Child, NewManifest};
+use portolan_metadata::tags::{self, Expect, TagMove};
+use portolan_metadata::{ManifestId, RepositoryId, blobs, gc, manifest_contents};
+use portolan_oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, TagName};
+use portolan_pg::Tx;
+
+/// A manifest to store.
+#[derive(Debug, Clone)]
+pub struct PutManifest {
+    /// Under which tag or digest.
+    pub reference: Reference,
+    /// Further tags to set, beside a digest.
+    pub tags: Vec<TagName>,
+    /// The declared media type.
+    pub content_type: Option<MediaType>,
+    /// The bytes, kept as they are.
+    pub payload: Bytes,
+    /// What every tag must point at now, for compare-and-swap.
+    pub expect: Option<Expect>,
+}
+
+/// A manifest stored and acknowledged.
+#[derive(Debug, Clone)]
+pub struct Pushed {
+    /// Its digest.
+    pub digest: Digest,
+    /// The subject it declares, present or not.
+    pub subject: Option<Digest>,
+    /// Every tag that now points at it.
+    pub tags: Vec<TagName>,
+    /// What a person should hear of.
+    pub warnings: Vec<PushWarning>,
+}
+
+/// Something legal that may surprise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PushWarning {
+    /// The index names manifests that this repository does not have: a pull of those platforms will fail.
+    #[error("{missing} of the index's {total} manifests are not in this repository")]
+    SparseIndex {
+        /// How many are not here.
+        missing: usize,
+        /// How many it names.
+        total: usize,
+    },
+}
+
+/// A manifest read and hashed, before any statement.
+struct Prepared {
+    manifest: Manifest,
+    digest: Digest,
+    tags: Vec<TagName>,
+    required_blobs: Vec<Digest>,
+    children: Vec<Digest>,
+}
+
+impl Registry {
+    /// Whether the caller may push to `name`: asked before a body is read, and decided again with the write.
+    pub async fn authorize_push(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+    ) -> Result<(), Error> {
+        let key = AccessKey { path: name.clone(), principal: caller.principal };
+        let resolved = self.router().read_fresh::<ResolveAccess>(key).await?.value;
+        let access = resolved.expect("a resolving statement answers one row for every key");
+        crate::authorize(&access, caller, name, Action::Push)
+    }
+
+    /// Stores a manifest and moves its tags, all or nothing.
+    pub async fn put_manifest(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        request: PutManifest,
+    ) -> Result<Pushed, Error> {
+        let prepared = prepare(&request)?;
+        let acknowledge = if prepared.tags.is_empty() {
+            Acknowledge::AtCommit
+        } else {
+            Acknowledge::WhenVisible
+        };
+        let warnings = self
+            .transact(acknowledge, async |tx: &Tx| {
+                let repository = lock_for_push(tx, caller, name).await?;
+                store(tx, caller, repository, &request, &prepared).await
+            })
+            .await?;
+        self.0.payloads.insert(prepared.digest, request.payload);
+        Ok(Pushed {
+            digest: prepared.digest,
+            subject: prepared.manifest.subject().map(|subject| subject.digest),
+            tags: prepared.tags,
+            warnings,
+        })
+    }
+}
+
+fn prepare(request: &PutManifest) -> Result<Prepared, Error> {
+    let manifest = Manifest::parse(&request.payload, request.content_type.as_ref())
+        .map_err(Error::ManifestInvalid)?;
+    let mut tags = request.tags.clone();
+    let digest = match &request.reference {
+        Reference::Tag(tag) => {
+            tags.push(tag.clone());
+            Digest::of(Algorithm::Sha256, &request.payload)
+        }
+        Reference::Digest(expected) => {
+            if Digest::of(expected.algorithm(), &request.payload) != *expected {
+                return Err(Error::DigestMismatch { expected: *expected });
+            }
+            *expected
+        }
+    };
+    // Tags are locked in the order of their names.
+    tags.sort();
+    tags.dedup();
+    let mut children: Vec<Digest> = manifest.children().iter().map(|child| child.digest).collect();
+    children.sort();
+    children.dedup();
+    let required_blobs = manifest.required_blobs();
+    Ok(Prepared { manifest, digest, tags, required_blobs, children })
+}
+
+async fn store(
+    tx: &Tx,
+    caller: &Caller,
+    repository: RepositoryId,
+    request: &PutManifest,
+    prepared: &Prepared,
+) -> Result<Vec<PushWarning>, Error> {
+    let related =
+        manifests::lock_related(tx, repository, &prepared.digest, &prepared.children).await?;
+    let children: Vec<Child> = prepared
+        .children
+        .iter()
+        .map(|digest| Child {
+            digest: *digest,
+            id: related.iter().find(|(_, known)| known == digest).map(|(id, _)| *id),
+        })
+        .collect();
+    let missing: Vec<Digest> =
+        children.iter().filter(|child| child.id.is_none()).map(|child| child.digest).collect();
+    if let Some(digest) = manifests::removed_by_collection(tx, repository, &missing).await? {
+        return Err(Error::ManifestChildRemoved { digest });
+    }
+
+    manifest_contents::insert(tx, &prepared.digest, &request.payload).await?;
+    let new = NewManifest::of(&prepared.manifest, prepared.digest, request.payload.len() as u64);
+    let manifest = manifests::insert(tx, repository, &new).await?;
+    reference_blobs(tx, repository, manifest, &prepared.required_blobs).await?;
+    manifests::insert_children(tx, repository, manifest, &children).await?;
+    manifests::adopt_orphaned_children(tx, repository, &prepared.digest, manifest).await?;
+    for tag in &prepared.tags {
+        let step = TagMove {
+            repository,
+            tag,
+            manifest,
+            digest: &prepared.digest,
+            actor: caller.principal,
+            expect: request.expect.as_ref(),
+        };
+        tags::move_to(tx, &step).await?;
+    }
+    gc::touch_manifest(tx, manifest).await?;
+
+    let total = children.len();
+    let missing = missing.len();
+    Ok(if missing > 0 { vec![PushWarning::SparseIndex { missing, total }] } else { Vec::new() })
+}
+
+/// Locks the blobs, refuses what the repository does not have, and writes the references.
+async fn reference_blobs(
+    tx: &Tx,
+    repository: RepositoryId,
+    manifest: ManifestId,
+    required: &[Digest],
+) -> Result<(), Error> {
+    if required.is_empty() {
+        return Ok(());
+    }
+    // For now suffices: what a HEAD showed, it showed two hours longer than this asks.
+    let present = blobs::lock_present(tx, repository, required, 0).await?;
+    if present.len() < required.len() {
+        let known = |digest: &&Digest| present.iter().any(|blob| blob.digest == **digest);
+        let digests = required.iter().filter(|digest| !known(digest)).copied().collect();
+        return Err(Error::ManifestBlobUnknown { digests });
+    }
+    let ids: Vec<_> = present.iter().map(|blob| blob.id).collect();
+    manifests::insert_blob_references(tx, repository, manifest, &ids).await?;
+    Ok(())
+}
