@@ -1,1 +1,34 @@
 //! Who somebody is and what a token says: passwords, tokens, scopes, sealed keys. No HTTP, no SQL.
+//!
+//! A token says *who* and how far the credential reaches; what the account may do is decided in the
+//! statement that resolves the repository, so nothing here knows a right. What this crate needs from
+//! elsewhere is passed in: the time through [`Clock`], randomness through `rand::CryptoRng`, stored
+//! keys through [`KeySource`].
+
+mod clock;
+mod error;
+mod grant;
+mod key_id;
+mod keyring;
+mod password;
+mod password_hash;
+mod scope;
+mod seal;
+mod sign;
+mod signing_key;
+mod token;
+mod verify;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::{Error, TokenFault};
+pub use grant::{Action, Actions, Grant};
+pub use key_id::KeyId;
+pub use keyring::{KeySource, Keyring, KeysFuture, KeysUnavailable, StoredKey};
+pub use password::{PasswordLimits, Passwords};
+pub use password_hash::PasswordHash;
+pub use scope::{GRANTS_MAX, Scope, parse_scopes};
+pub use seal::{Purpose, SealKey};
+pub use sign::{SignedToken, TokenSigner};
+pub use signing_key::SigningKey;
+pub use token::{Subject, Token, TokenHolder, TokenRequest};
+pub use verify::TokenVerifier;
