@@ -30,5 +30,5 @@ pub use scope::{GRANTS_MAX, Scope, parse_scopes};
 pub use seal::{Purpose, SealKey};
 pub use sign::{SignedToken, TokenSigner};
 pub use signing_key::SigningKey;
-pub use token::{Subject, Token, TokenHolder, TokenRequest};
+pub use token::{LIFETIME, Subject, Token, TokenHolder, TokenRequest};
 pub use verify::TokenVerifier;

@@ -1,6 +1,6 @@
 //! Making tokens.
 
-use crate::token::{Claims, ISSUER, LIFE, TokenRequest, seconds};
+use crate::token::{Claims, ISSUER, TokenRequest, seconds};
 use crate::{Clock, Error, Keyring};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,6 +19,7 @@ pub struct TokenSigner {
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
     service: Arc<str>,
+    lifetime: Duration,
 }
 
 /// A finished token.
@@ -31,12 +32,18 @@ pub struct SignedToken {
 }
 
 impl TokenSigner {
-    /// A signer whose tokens are for `service`.
-    pub fn new(keyring: Arc<Keyring>, clock: Arc<dyn Clock>, service: Arc<str>) -> Self {
+    /// A signer whose tokens are for `service` and live for `lifetime`, in whole seconds.
+    pub fn new(
+        keyring: Arc<Keyring>,
+        clock: Arc<dyn Clock>,
+        service: Arc<str>,
+        lifetime: Duration,
+    ) -> Self {
         Self {
             keyring,
             clock,
             service,
+            lifetime,
         }
     }
 
@@ -59,7 +66,7 @@ impl TokenSigner {
             r#gen: holder.map(|holder| holder.generation),
             iat: now,
             nbf: now,
-            exp: now + LIFE.as_secs(),
+            exp: now + self.lifetime.as_secs(),
             jti: URL_SAFE_NO_PAD.encode(id),
             access: request.grants,
         };
@@ -69,7 +76,7 @@ impl TokenSigner {
             jsonwebtoken::encode(&header, &claims, key.signing()).map_err(|_| Error::Crypto)?;
         Ok(SignedToken {
             text: text.into(),
-            expires_in: LIFE,
+            expires_in: self.lifetime,
         })
     }
 }

@@ -17,9 +17,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// `iss` of every token.
 pub(crate) const ISSUER: &str = "portolan";
 
-/// How long a token lives: the wire notes' suggestion; clients that get no `expires_in` assume 60 s, so this
-/// divides their token requests by five, and a leaked token is of use for five minutes.
-pub(crate) const LIFE: Duration = Duration::from_mins(5);
+/// How long a token lives unless configured otherwise: clients that are not told assume 60 s, so this divides
+/// their token requests by five, and a leaked token is of use for five minutes.
+pub const LIFETIME: Duration = Duration::from_mins(5);
 
 /// How far two clocks may differ, as the distribution project's verifier allows.
 pub(crate) const LEEWAY: Duration = Duration::from_mins(1);

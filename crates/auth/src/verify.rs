@@ -5,7 +5,7 @@
 //! registry that took the attacker's own key from the header). A signature check costs 60 to 100 µs, so
 //! verified tokens are remembered; what depends on time or on the key table is checked again every time.
 
-use crate::token::{Claims, ISSUER, LEEWAY, LIFE, TOKEN_BYTES_MAX, Token, TokenHolder};
+use crate::token::{Claims, ISSUER, LEEWAY, LIFETIME, TOKEN_BYTES_MAX, Token, TokenHolder};
 use crate::{Clock, Error, KeyId, Keyring, SigningKey, TokenFault};
 use jsonwebtoken::{Algorithm, Validation};
 use moka::sync::Cache;
@@ -17,6 +17,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Room for verified tokens, in bytes of token text: some 10,000 clients' tokens of 640 bytes, in a process
 /// that should stay under 64 MiB.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// By then a token of the usual length has ended; one that lives longer is verified once more.
+const REMEMBERED_FOR: Duration = Duration::from_secs(LIFETIME.as_secs() + LEEWAY.as_secs());
 
 /// What an entry costs beside its text's length: key, claims and the cache's own bookkeeping.
 const ENTRY_OVERHEAD: u32 = 256;
@@ -48,7 +51,7 @@ impl TokenVerifier {
                     .unwrap_or(u32::MAX)
                     .saturating_add(ENTRY_OVERHEAD)
             })
-            .time_to_live(LIFE + LEEWAY)
+            .time_to_live(REMEMBERED_FOR)
             .build();
         Self {
             keyring,

@@ -1,7 +1,7 @@
 //! What a forged, changed, old or foreign token meets.
 
 use super::TokenVerifier;
-use crate::token::{Claims, ISSUER, seconds};
+use crate::token::{Claims, ISSUER, LIFETIME, seconds};
 use crate::{
     Action, Actions, Clock, Error, Grant, KeyId, KeySource, Keyring, KeysFuture, ManualClock,
     SealKey, SigningKey, StoredKey, TokenFault, TokenHolder, TokenRequest, TokenSigner,
@@ -50,12 +50,17 @@ impl Fixture {
             SystemTime::UNIX_EPOCH + Duration::from_hours(24),
         ));
         let dynamic = Arc::clone(&clock) as Arc<dyn Clock>;
-        let ring = Arc::new(Keyring::new(seal, Box::new(source), Arc::clone(&dynamic)));
+        let keyring = Arc::new(Keyring::new(seal, Box::new(source), Arc::clone(&dynamic)));
         Self {
             key,
             clock,
-            signer: TokenSigner::new(Arc::clone(&ring), Arc::clone(&dynamic), SERVICE.into()),
-            verifier: TokenVerifier::new(ring, dynamic, SERVICE.into()),
+            signer: TokenSigner::new(
+                Arc::clone(&keyring),
+                Arc::clone(&dynamic),
+                SERVICE.into(),
+                LIFETIME,
+            ),
+            verifier: TokenVerifier::new(keyring, dynamic, SERVICE.into()),
             rng,
         }
     }
