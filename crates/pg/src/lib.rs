@@ -1,1 +1,49 @@
 //! Connections to Postgres: bounded, patient and fresh. Knows nothing of registries.
+//!
+//! Callers say what they need, never which server or connection: [`Router::read_fresh`] for a point read that sees
+//! everything acknowledged before it, [`Router::read_any`] for immutable bytes, [`Router::read_list`] for lists,
+//! [`Router::begin`] for a change. Point reads are *keys*, not queries ([`PointRead`]); everything else is a
+//! [`Statement`] run on something that can [`Read`].
+//!
+//! What it promises: never more connections than [`Policy::shares`] adds up to, never more than two being dialled at
+//! once, none left 75 seconds after the last request, no wait without a bound, and a counter for each of these.
+//! What it leaves to others: every statement but those of its own schema `portolan_pg`, and every decision about what
+//! an answer means.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `policy`, `endpoint`, `tls` | what is configured |
+//! | `connect`, `dial` | how a connection is made; how many are being made; when to stop trying |
+//! | `connection`, `pool`, `gate`, `reaper` | who may have one, for how long, and how long the others wait |
+//! | `lease`, `conn`, `tx` | a borrowed connection, as the caller sees it |
+//! | `statement`, `point_read`, `router` | what is asked, and of whom |
+//! | `error`, `sqlstate`, `metrics` | what went wrong, and how often |
+
+mod conn;
+mod connect;
+mod connection;
+mod dial;
+mod endpoint;
+mod error;
+mod gate;
+mod lease;
+mod metrics;
+mod point_read;
+mod policy;
+mod pool;
+mod reaper;
+mod router;
+pub mod sqlstate;
+mod statement;
+mod tls;
+mod tx;
+
+pub use conn::{Primary, Reader, Replica};
+pub use endpoint::Endpoint;
+pub use error::{DialError, Error};
+pub use metrics::{CloseReason, DialOutcome, Metrics, PrimaryReason, Role, Share};
+pub use point_read::PointRead;
+pub use policy::{AcquirePolicy, AgePolicy, DialPolicy, Policy, Shares, StatementLimits};
+pub use router::{Router, Served, ServedBy};
+pub use statement::{Read, Statement};
+pub use tx::{Committed, Tx};

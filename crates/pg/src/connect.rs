@@ -1,0 +1,194 @@
+//! Makes one connection: address, TLS, login, session settings, a check of the server's role, and the task that
+//! drives it until it ends. How often and how many at once is the business of [`crate::dial`].
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use deadpool_postgres::ClientWrapper;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, timeout},
+};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    connection::{Ending, Life},
+    endpoint::Endpoint,
+    error::DialError,
+    metrics::{CloseReason, Metrics, Role},
+    policy::Policy,
+};
+
+/// How long a line may carry nothing that is answered before the kernel gives it up: time for two or three
+/// retransmissions in one region, and short enough that a vanished server is not waited for by a whole pool.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A quiet line is probed after this long; below the minute or two after which address translators forget a line.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// Everything needed to make a connection to one server.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    pub(crate) role: Role,
+    endpoint: Endpoint,
+    timeout: Duration,
+    farewell: Duration,
+    tracker: TaskTracker,
+    metrics: Metrics,
+}
+
+/// A connection that has just been made.
+pub(crate) struct Fresh {
+    pub(crate) client: ClientWrapper,
+    pub(crate) ending: Arc<Ending>,
+    /// Taken after the handshake completed: whatever the server did before is older than this.
+    pub(crate) opened_at: Instant,
+}
+
+impl Connector {
+    pub(crate) fn new(
+        role: Role,
+        mut endpoint: Endpoint,
+        policy: &Policy,
+        tracker: TaskTracker,
+        metrics: Metrics,
+    ) -> Self {
+        prepare(&mut endpoint.config, policy);
+        Self {
+            role,
+            endpoint,
+            timeout: policy.dial.timeout,
+            farewell: policy.age.farewell,
+            tracker,
+            metrics,
+        }
+    }
+
+    /// Makes one connection.
+    ///
+    /// Cancel safe: an unfinished attempt is closed.
+    pub(crate) async fn connect(&self) -> Result<Fresh, DialError> {
+        timeout(self.timeout, self.handshake())
+            .await
+            .unwrap_or(Err(DialError::TimedOut {
+                after: self.timeout,
+            }))
+    }
+
+    async fn handshake(&self) -> Result<Fresh, DialError> {
+        let refused = |error| DialError::Refused(Arc::new(error));
+        let config = &self.endpoint.config;
+        let (client, ending) = if let Some(tls) = &self.endpoint.tls {
+            let (client, connection) = config.connect(tls.clone()).await.map_err(refused)?;
+            (client, self.drive(connection))
+        } else {
+            let (client, connection) = config.connect(NoTls).await.map_err(refused)?;
+            (client, self.drive(connection))
+        };
+        let (farewell, ending) = ending;
+        // The driver is told by the end of this task that nobody holds the connection any more: deadpool aborts it
+        // when the client is dropped. Were it the driver itself, the line would be cut without a Terminate message,
+        // and Postgres counts (`sessions_abandoned`) and may log each of those.
+        let watch = self.tracker.spawn(async move {
+            let _farewell = farewell.drop_guard();
+            pending::<()>().await;
+        });
+        let client = ClientWrapper::new(client, watch);
+        let opened_at = Instant::now();
+        if !is_role(&client, self.role).await.map_err(refused)? {
+            return Err(DialError::WrongRole {
+                expected: self.role,
+            });
+        }
+        Ok(Fresh {
+            client,
+            ending,
+            opened_at,
+        })
+    }
+
+    /// Starts the task that moves the connection's bytes and counts it until it is closed.
+    fn drive<S, T>(
+        &self,
+        connection: tokio_postgres::Connection<S, T>,
+    ) -> (CancellationToken, Arc<Ending>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let farewell = CancellationToken::new();
+        let ending = Arc::new(Ending::default());
+        let life = Life::begin(self.role, Arc::clone(&ending), self.metrics.clone());
+        let (limit, dropped, role) = (self.farewell, farewell.clone(), self.role);
+        self.tracker.spawn(async move {
+            let mut life = life;
+            let mut connection = Box::pin(connection);
+            let ended = tokio::select! {
+                biased;
+                () = dropped.cancelled() => None,
+                ended = &mut connection => Some(ended),
+            };
+            match ended {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::debug!(server = %role, error = %DisplayChain(&error), "a connection to the database ended");
+                }
+                // Dropped: what was sent is finished, then Terminate; a line that is dead is not waited for.
+                None => {
+                    life.dropped_by_us(CloseReason::Shutdown);
+                    let _ = timeout(limit, connection).await;
+                }
+            }
+        });
+        (farewell, ending)
+    }
+}
+
+/// Adds what every session of ours has to what the URL asked for.
+fn prepare(config: &mut Config, policy: &Policy) {
+    config.application_name(&policy.application_name);
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(policy.dial.timeout);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    config.keepalives_idle(KEEPALIVE_IDLE);
+    if policy.pooler {
+        // A pooler drops `options`, or leaks them into the sessions of others: there the role has the settings.
+        return;
+    }
+    let options = format!(
+        "{} -c statement_timeout={} -c idle_in_transaction_session_timeout={} \
+         -c plan_cache_mode=force_generic_plan -c synchronous_commit=on",
+        config.get_options().unwrap_or_default(),
+        policy.limits.lane.as_millis(),
+        policy.limits.idle_in_transaction.as_millis(),
+    );
+    config.options(options.trim_start());
+}
+
+/// Whether the server is what it should be. A name that still leads to the old primary after a failover, or to a
+/// standby by mistake, must not be taken for the primary.
+async fn is_role(client: &Client, role: Role) -> Result<bool, tokio_postgres::Error> {
+    let answer = client.simple_query("SELECT pg_is_in_recovery()").await?;
+    let in_recovery = answer
+        .iter()
+        .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")));
+    Ok(in_recovery == (role == Role::Replica))
+}
+
+/// An error with its causes, on one line: the driver's own text says only "db error".
+pub(crate) struct DisplayChain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for DisplayChain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,384 @@
+//! The connections to one server: bounded by share, lent last-in first-out, and made by one task.
+//!
+//! deadpool keeps the free ones. Around it this module puts what it does not have: a gate per share with a bounded
+//! queue and a deadline, the dialling task behind its `create`, the reaper, and an account of who waits and why.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool::managed::{self, Object, PoolError, QueueMode};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+use crate::{
+    connect::Connector,
+    connection::Supply,
+    dial::{DialFailure, Dialler, Dock},
+    endpoint::Endpoint,
+    error::{DialError, Error},
+    gate::{Gate, Place},
+    lease::Lease,
+    metrics::{
+        AcquireLabels, AcquireOutcome, CloseReason, Metrics, Role, ServerLabel, Share, ShareLabels,
+    },
+    policy::{AgePolicy, Policy},
+    reaper,
+};
+
+/// The least a client is told to wait: the smallest that `Retry-After` can say.
+const LEAST_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The connections to one server. Must be made inside a runtime: its tasks run there until it is closed or dropped.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) shared: Arc<Shared>,
+    _shutdown: DropGuard,
+}
+
+/// What a lease, and the tasks that outlive one, need of the pool.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) role: Role,
+    pub(crate) policy: Policy,
+    pub(crate) metrics: Metrics,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) runtime: Handle,
+    objects: managed::Pool<Supply>,
+    dock: Arc<Dock>,
+    gates: Gates,
+    shutdown: CancellationToken,
+    lent: AtomicUsize,
+}
+
+/// One gate per share. Lists pass two: theirs, which leaves a lane free, and the lanes'.
+#[derive(Debug)]
+struct Gates {
+    lanes: Gate,
+    lists: Gate,
+    writes: Gate,
+    background: Gate,
+    control: Gate,
+}
+
+/// The places a lease holds.
+#[derive(Debug)]
+pub(crate) struct Places {
+    _first: Place,
+    _second: Option<Place>,
+}
+
+impl Pool {
+    /// Starts the pool's tasks; dials nothing yet.
+    pub(crate) fn new(
+        role: Role,
+        endpoint: Endpoint,
+        policy: Policy,
+        metrics: Metrics,
+        rng: &mut StdRng,
+    ) -> Self {
+        let tracker = TaskTracker::new();
+        let shutdown = CancellationToken::new();
+        let dock = Arc::new(Dock::new());
+        let connector = Connector::new(role, endpoint, &policy, tracker.clone(), metrics.clone());
+        let dialler = Dialler {
+            connector: Arc::new(connector),
+            dock: Arc::clone(&dock),
+            policy: policy.dial,
+            age: policy.age,
+            metrics: metrics.clone(),
+            rng: StdRng::seed_from_u64(rng.random()),
+        };
+        let supply = Supply {
+            dock: Arc::clone(&dock),
+        };
+        let objects = managed::Pool::builder(supply)
+            .max_size(policy.shares.total())
+            .queue_mode(QueueMode::Lifo)
+            .build()
+            .expect("a pool without timeouts needs no runtime, and nothing else can fail");
+        let shared = Arc::new(Shared {
+            role,
+            gates: Gates::new(role, &policy, &metrics),
+            policy,
+            metrics,
+            tracker: tracker.clone(),
+            runtime: Handle::current(),
+            objects,
+            dock,
+            shutdown: shutdown.clone(),
+            lent: AtomicUsize::new(0),
+        });
+        tracker.spawn(dialler.run(shutdown.clone()));
+        tracker.spawn(reaper::run(Arc::clone(&shared), shutdown.clone()));
+        Self {
+            shared,
+            _shutdown: shutdown.drop_guard(),
+        }
+    }
+
+    /// Borrows a connection, waiting no longer than the share's deadline.
+    ///
+    /// Cancel safe: whoever goes away leaves the queue; a connection being made is kept for the next.
+    pub(crate) async fn acquire(&self, share: Share) -> Result<Lease, Error> {
+        let attempt = Attempt::new(&self.shared, share);
+        let result = self.shared.acquire(share, attempt.began).await;
+        attempt.ended(&result);
+        result
+    }
+
+    /// Closes every connection that is not lent, sends waiters away, and returns when the last lent one has come back
+    /// and said goodbye.
+    ///
+    /// Cancel safe: closing goes on; only the waiting ends.
+    pub(crate) async fn close(&self) {
+        let shared = &self.shared;
+        shared.shutdown.cancel();
+        shared.gates.close();
+        shared.objects.close();
+        shared.tracker.close();
+        shared.tracker.wait().await;
+    }
+}
+
+impl Gates {
+    fn new(role: Role, policy: &Policy, metrics: &Metrics) -> Self {
+        let gate = |share, places| {
+            let waiters = policy.acquire.waiters_per_connection;
+            Gate::new(role, share, places, waiters, metrics)
+        };
+        let shares = policy.shares;
+        Self {
+            lanes: gate(Share::Lanes, shares.lanes),
+            lists: gate(Share::Lists, shares.lanes.saturating_sub(1).max(1)),
+            writes: gate(Share::Writes, shares.writes),
+            background: gate(Share::Background, shares.background),
+            control: gate(Share::Control, shares.control),
+        }
+    }
+
+    async fn enter(&self, share: Share, deadline: Instant) -> Result<Places, Error> {
+        let gate = match share {
+            Share::Lanes => &self.lanes,
+            Share::Lists => &self.lists,
+            Share::Writes => &self.writes,
+            Share::Background => &self.background,
+            Share::Control => &self.control,
+        };
+        let first = gate.enter(deadline).await?;
+        let second = match share {
+            Share::Lists => Some(self.lanes.enter(deadline).await?),
+            Share::Lanes | Share::Writes | Share::Background | Share::Control => None,
+        };
+        Ok(Places {
+            _first: first,
+            _second: second,
+        })
+    }
+
+    fn close(&self) {
+        for gate in [
+            &self.lanes,
+            &self.lists,
+            &self.writes,
+            &self.background,
+            &self.control,
+        ] {
+            gate.close();
+        }
+    }
+}
+
+impl Shared {
+    async fn acquire(self: &Arc<Self>, share: Share, began: Instant) -> Result<Lease, Error> {
+        let limits = &self.policy.acquire;
+        let patience = match share {
+            Share::Lanes | Share::Lists | Share::Control => limits.read,
+            Share::Writes => limits.write,
+            Share::Background => limits.background,
+        };
+        let deadline = began + patience;
+        let places = match self.gates.enter(share, deadline).await {
+            // Those inside wait for a connection that cannot be made: it is not the load that is to blame.
+            Err(error @ Error::DeadlineExceeded { .. }) => {
+                return Err(self.dock.failure().map_or(error, unavailable));
+            }
+            other => other?,
+        };
+        loop {
+            let object = match timeout_at(deadline, self.objects.get()).await {
+                Ok(Ok(object)) => object,
+                Ok(Err(PoolError::Backend(failure))) => return Err(unavailable(failure)),
+                // Timeouts and hooks are not configured.
+                Ok(Err(_closed)) => return Err(Error::Closed),
+                Err(_elapsed) => return Err(self.too_slow(began)),
+            };
+            if self.answers(&object, deadline).await {
+                self.lent.fetch_add(1, Ordering::AcqRel);
+                let lease = Lease::new(object, places, Arc::clone(self), share);
+                self.count_idle();
+                return Ok(lease);
+            }
+            object.end(CloseReason::Unanswered);
+            drop(Object::take(object));
+        }
+    }
+
+    /// Asks a connection that nobody has used for a while whether it is still there. One that is not costs its caller
+    /// [`AgePolicy::verify_timeout`] at most, and so leaves time for another.
+    ///
+    /// Cancel safe: the connection goes back to the pool with its answer outstanding, which is harmless.
+    async fn answers(&self, object: &Object<Supply>, deadline: Instant) -> bool {
+        let AgePolicy {
+            verify_after,
+            verify_timeout,
+            ..
+        } = self.policy.age;
+        if object.client.is_closed() {
+            return false;
+        }
+        if object.free_since.elapsed() <= verify_after {
+            return true;
+        }
+        let now = Instant::now();
+        let limit = verify_timeout.min(deadline.saturating_duration_since(now) / 2);
+        matches!(
+            timeout(limit, object.client.batch_execute("")).await,
+            Ok(Ok(()))
+        )
+    }
+
+    /// The deadline passed while a connection was being made.
+    fn too_slow(&self, began: Instant) -> Error {
+        let failure = self.dock.failure().unwrap_or_else(|| DialFailure {
+            error: DialError::Slow {
+                waited: began.elapsed(),
+            },
+            next_attempt: Instant::now(),
+        });
+        unavailable(failure)
+    }
+
+    /// Takes a connection back: to the others if it is still good, otherwise away.
+    pub(crate) fn give_back(&self, mut object: Object<Supply>, places: Places) {
+        let now = Instant::now();
+        object.free_since = now;
+        if let Some(reason) = object.due(now) {
+            object.end(reason);
+            drop(Object::take(object));
+        } else {
+            drop(object);
+        }
+        // Only now: whoever enters next must find the connection.
+        drop(places);
+        self.lent.fetch_sub(1, Ordering::AcqRel);
+        self.count_idle();
+    }
+
+    /// Closes a connection instead of taking it back.
+    pub(crate) fn discard(&self, object: Object<Supply>, places: Places, reason: CloseReason) {
+        object.end(reason);
+        drop(Object::take(object));
+        drop(places);
+        self.lent.fetch_sub(1, Ordering::AcqRel);
+        self.count_idle();
+    }
+
+    /// Closes what has been free, or has lived, for too long.
+    pub(crate) fn reap(&self) {
+        let now = Instant::now();
+        let keep = |connection: &crate::connection::Connection| {
+            let due = connection.due(now);
+            if let Some(reason) = due {
+                connection.end(reason);
+            }
+            due.is_none()
+        };
+        // The removed are dropped outside deadpool's lock.
+        let from_pool = self.objects.retain(|connection, _| keep(connection));
+        let from_dock = self.dock.reap(|connection| !keep(connection));
+        drop((from_pool, from_dock));
+        self.count_idle();
+    }
+
+    fn count_idle(&self) {
+        let held = self.objects.status().size + self.dock.len();
+        let idle = held.saturating_sub(self.lent.load(Ordering::Acquire));
+        let server = ServerLabel { server: self.role };
+        self.metrics
+            .idle
+            .get_or_create(&server)
+            .set(i64::try_from(idle).unwrap_or(i64::MAX));
+    }
+}
+
+fn unavailable(failure: DialFailure) -> Error {
+    let until = failure
+        .next_attempt
+        .saturating_duration_since(Instant::now());
+    Error::Unavailable {
+        retry_after: until.max(LEAST_RETRY_AFTER),
+        source: failure.error,
+    }
+}
+
+/// Counts one wait for a connection, also when the caller goes away in the middle.
+struct Attempt<'a> {
+    shared: &'a Shared,
+    share: Share,
+    began: Instant,
+    outcome: AcquireOutcome,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(shared: &'a Shared, share: Share) -> Self {
+        Self {
+            shared,
+            share,
+            began: Instant::now(),
+            outcome: AcquireOutcome::Abandoned,
+        }
+    }
+
+    fn ended(mut self, result: &Result<Lease, Error>) {
+        self.outcome = match result {
+            Ok(_) => AcquireOutcome::Acquired,
+            Err(Error::QueueFull { .. }) => AcquireOutcome::QueueFull,
+            Err(Error::DeadlineExceeded { .. }) => AcquireOutcome::DeadlineExceeded,
+            Err(Error::Closed) => AcquireOutcome::Closed,
+            Err(_) => AcquireOutcome::Unavailable,
+        };
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let (server, share, outcome) = (self.shared.role, self.share, self.outcome);
+        let metrics = &self.shared.metrics;
+        metrics
+            .acquired
+            .get_or_create(&AcquireLabels {
+                server,
+                share,
+                outcome,
+            })
+            .inc();
+        if outcome == AcquireOutcome::Acquired {
+            metrics
+                .acquire_seconds
+                .get_or_create(&ShareLabels { server, share })
+                .observe(self.began.elapsed().as_secs_f64());
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A transaction on the primary, which owns its connection.
+//!
+//! It ends in one of three ways: [`Tx::commit`], [`Tx::rollback`], or by being dropped, which sends ROLLBACK without
+//! waiting. A transaction in which a statement failed cannot be committed: Postgres would answer such a COMMIT with a
+//! cheerful ROLLBACK, and the driver does not tell the two apart.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Waker},
+};
+
+use tokio::time::Instant;
+use tokio_postgres::{Row, types::ToSql};
+
+use crate::{
+    error::Error,
+    lease::Lease,
+    metrics::{TransactionLabels, TransactionOutcome},
+    statement::{Read, Statement},
+};
+
+/// An open transaction. READ COMMITTED; every statement is limited by the kind of work it was begun for.
+#[derive(Debug)]
+pub struct Tx {
+    lease: Lease,
+    /// Whether the server may think that it is open.
+    open: bool,
+    /// Whether a statement failed, or was abandoned, since the last savepoint that was returned to.
+    spoiled: AtomicBool,
+}
+
+/// Proof that a transaction was committed, and what the acknowledgement barrier needs to know of it. Give it to
+/// [`crate::Router::acknowledge`] before anybody is told.
+#[derive(Debug)]
+#[must_use = "a change is acknowledged through `Router::acknowledge`"]
+pub struct Committed {
+    /// When COMMIT returned.
+    #[expect(
+        dead_code,
+        reason = "read by the barrier once replicas can be registered"
+    )]
+    pub(crate) at: Instant,
+}
+
+impl Tx {
+    /// Begins a transaction on a borrowed connection.
+    ///
+    /// Cancel safe: what may have begun is rolled back.
+    pub(crate) async fn begin(lease: Lease, begin: &str) -> Result<Self, Error> {
+        let tx = Self {
+            lease,
+            // Before BEGIN is sent: a caller that goes away now must leave no transaction behind.
+            open: true,
+            spoiled: AtomicBool::new(false),
+        };
+        tx.lease.command("begin", begin).await?;
+        Ok(tx)
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    ///
+    /// Cancel safe: the transaction can then only be rolled back.
+    pub async fn execute(
+        &self,
+        statement: &'static Statement,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Error> {
+        let step = Step::of(self);
+        let rows = self.lease.execute(statement, params).await?;
+        step.succeeded();
+        Ok(rows)
+    }
+
+    /// Runs a statement that must change exactly one row. Cancel safety as for [`Tx::execute`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AffectedRows`] if it changed another number; the transaction is still good.
+    pub async fn execute_one(
+        &self,
+        statement: &'static Statement,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), Error> {
+        match self.execute(statement, params).await? {
+            1 => Ok(()),
+            actual => Err(Error::AffectedRows {
+                name: statement.name,
+                expected: 1,
+                actual,
+            }),
+        }
+    }
+
+    /// Marks a point to which [`Tx::rollback_to`] returns. `name` is an SQL identifier, written in the code.
+    ///
+    /// Cancel safe: the transaction can then only be rolled back, to an earlier savepoint or as a whole.
+    pub async fn savepoint(&self, name: &'static str) -> Result<(), Error> {
+        let step = Step::of(self);
+        self.lease
+            .command("savepoint", &format!("SAVEPOINT {name}"))
+            .await?;
+        step.succeeded();
+        Ok(())
+    }
+
+    /// Undoes everything since the savepoint, a failed statement too. The savepoint stays.
+    ///
+    /// Cancel safety as for [`Tx::savepoint`].
+    pub async fn rollback_to(&self, name: &'static str) -> Result<(), Error> {
+        let step = Step::of(self);
+        self.lease
+            .command("rollback_to", &format!("ROLLBACK TO SAVEPOINT {name}"))
+            .await?;
+        step.succeeded();
+        // The server has it, so all was well when it was made: no savepoint can be made in a failed transaction.
+        self.spoiled.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Forgets a savepoint and keeps what was done since. Cancel safety as for [`Tx::savepoint`].
+    pub async fn release(&self, name: &'static str) -> Result<(), Error> {
+        let step = Step::of(self);
+        self.lease
+            .command("release", &format!("RELEASE SAVEPOINT {name}"))
+            .await?;
+        step.succeeded();
+        Ok(())
+    }
+
+    /// Commits. The connection goes back to its pool before this returns.
+    ///
+    /// Not cancel safe in one sense: whoever goes away in the middle does not learn whether it took effect. The
+    /// connection is given back either way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Aborted`] if a statement in it failed: it has been rolled back. [`Error::CommitUnknown`] if the line
+    /// broke: it may have happened. Any other error: it has not.
+    pub async fn commit(mut self) -> Result<Committed, Error> {
+        if self.spoiled.load(Ordering::Acquire) {
+            self.end("ROLLBACK", TransactionOutcome::Failed).await?;
+            return Err(Error::Aborted);
+        }
+        match self.end("COMMIT", TransactionOutcome::Committed).await {
+            Ok(()) => Ok(Committed { at: Instant::now() }),
+            Err(Error::Statement { source, .. }) if source.as_db_error().is_none() => {
+                Err(Error::CommitUnknown { source })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Rolls back, and waits until that is done.
+    ///
+    /// Cancel safe: the ROLLBACK has been sent.
+    pub async fn rollback(mut self) -> Result<(), Error> {
+        self.end("ROLLBACK", TransactionOutcome::RolledBack).await
+    }
+
+    async fn end(
+        &mut self,
+        command: &'static str,
+        as_wished: TransactionOutcome,
+    ) -> Result<(), Error> {
+        // It is sent when the next line is first polled, and that is now.
+        self.open = false;
+        let result = self.lease.command(command, command).await;
+        self.count(if result.is_ok() {
+            as_wished
+        } else {
+            TransactionOutcome::Failed
+        });
+        result
+    }
+
+    fn count(&self, outcome: TransactionOutcome) {
+        let transactions = &self.lease.pool().metrics.transactions;
+        transactions
+            .get_or_create(&TransactionLabels { outcome })
+            .inc();
+    }
+}
+
+impl Read for Tx {
+    async fn query(
+        &self,
+        statement: &'static Statement,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Error> {
+        let step = Step::of(self);
+        let rows = self.lease.query(statement, params).await?;
+        step.succeeded();
+        Ok(rows)
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        self.count(TransactionOutcome::Dropped);
+        // Asked once, the driver queues the message; nobody needs its answer. It is ahead of whatever the next
+        // borrower sends, because the connection goes back after this.
+        let rollback = pin!(self.lease.client().batch_execute("ROLLBACK"));
+        let _ = rollback.poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+/// One step of a transaction. Dropped before it succeeded, it spoils the transaction: a statement that failed, or
+/// whose end nobody saw, leaves a transaction that must not be committed.
+struct Step<'a>(Option<&'a AtomicBool>);
+
+impl<'a> Step<'a> {
+    fn of(tx: &'a Tx) -> Self {
+        Self(Some(&tx.spoiled))
+    }
+
+    fn succeeded(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        if let Some(spoiled) = self.0 {
+            spoiled.store(true, Ordering::Release);
+        }
+    }
+}
