@@ -1,0 +1,90 @@
+//! Names and passwords against the accounts in the database.
+
+use super::{Auth, Error};
+use portolan_auth::{PasswordHash, Subject, TokenHolder};
+use portolan_metadata::accounts::{CredentialByName, CredentialKey};
+use portolan_metadata::{AccountId, Principal};
+use secrecy::SecretString;
+
+/// What somebody typed.
+#[derive(Debug)]
+pub(crate) struct Login {
+    /// Not yet known to be anybody's name.
+    pub(crate) name: String,
+    /// Not yet known to be his.
+    pub(crate) password: SecretString,
+}
+
+/// Whoever showed the right password.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    id: AccountId,
+    generation: i64,
+    name: Subject,
+}
+
+impl Account {
+    /// As the resolving statements want it.
+    pub(crate) fn principal(&self) -> Principal {
+        Principal::Account {
+            id: self.id,
+            generation: self.generation,
+        }
+    }
+
+    /// As a token names it.
+    pub(super) fn holder(&self) -> TokenHolder {
+        TokenHolder {
+            account: self.id.into(),
+            generation: self.generation,
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl Auth {
+    /// The account, if the password is right. A name that nobody has costs as much as a wrong password, and
+    /// sounds the same.
+    pub(crate) async fn check(&self, login: Login) -> Result<Account, Error> {
+        let found = match login.name.parse::<Subject>() {
+            Ok(name) => self.find(name).await?,
+            Err(_) => None,
+        };
+        let (account, stored) = found.unzip();
+        let right = self.0.passwords.verify(login.password, stored).await?;
+        match account {
+            Some(account) if right => Ok(account),
+            _ => Err(Error::CredentialsWrong),
+        }
+    }
+
+    async fn find(&self, name: Subject) -> Result<Option<(Account, PasswordHash)>, Error> {
+        let key = CredentialKey {
+            name: name.to_string(),
+        };
+        let Some(row) = self
+            .0
+            .router
+            .read_fresh::<CredentialByName>(key)
+            .await?
+            .value
+        else {
+            return Ok(None);
+        };
+        let stored = match row.password_hash.parse() {
+            Ok(stored) => stored,
+            Err(cause) => {
+                tracing::error!(account = %name, %cause, "account {name} cannot log in: {cause}");
+                return Ok(None);
+            }
+        };
+        Ok(Some((
+            Account {
+                id: row.account,
+                generation: row.generation,
+                name,
+            },
+            stored,
+        )))
+    }
+}

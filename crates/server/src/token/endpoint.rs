@@ -1,0 +1,110 @@
+//! `GET` and `POST /v2/auth`.
+
+use super::account::{Account, Login};
+use super::answer::Answer;
+use super::authorization::Authorization;
+use super::form::{Asked, Pairs, password_grant};
+use super::{Auth, Error};
+use crate::wire::App;
+use axum::Form;
+use axum::Router;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::get;
+use portolan_auth::{Grant, SignedToken, TokenRequest};
+use portolan_metadata::Principal;
+
+/// A form with as many scopes as a token can carry is below 16 KiB.
+const FORM_BYTES_MAX: usize = 64 * 1024;
+
+/// The token endpoint.
+pub(crate) fn routes() -> Router<App> {
+    let methods = get(by_query).post(by_form).fallback(refuse_method);
+    Router::new()
+        .route("/v2/auth", methods)
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        // Outermost, so that refusals carry it too.
+        .layer(map_response(forbid_storing))
+}
+
+/// The distribution project's dialect: parameters in the query, credentials in `Authorization`, if any.
+async fn by_query(
+    State(auth): State<Auth>,
+    headers: HeaderMap,
+    Query(pairs): Query<Pairs>,
+) -> Result<Answer, Error> {
+    let login = match Authorization::of(&headers)? {
+        Authorization::None => None,
+        Authorization::Basic(login) => Some(login),
+        Authorization::Bearer(_) => return Err(Error::CredentialsWrong),
+    };
+    let (token, _) = auth.issue(login, Asked::of(&pairs)).await?;
+    Ok(Answer { token, scope: None })
+}
+
+/// OAuth's dialect: everything in a form. Whatever is wrong with the form is 400, after which containerd
+/// tries GET.
+async fn by_form(
+    State(auth): State<Auth>,
+    form: Result<Form<Pairs>, FormRejection>,
+) -> Result<Answer, Error> {
+    let Form(pairs) =
+        form.map_err(|_| Error::BadRequest("a form of at most 64 KiB is expected"))?;
+    let asked = Asked::of(&pairs);
+    let login = password_grant(pairs)?;
+    let (token, grants) = auth.issue(Some(login), asked).await?;
+    Ok(Answer {
+        token,
+        scope: Some(joined(&grants)),
+    })
+}
+
+async fn refuse_method() -> Error {
+    Error::MethodUnknown
+}
+
+/// Tokens are nobody else's business (RFC 6749 section 5.1).
+async fn forbid_storing(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl Auth {
+    /// Makes the token that `login` may have of what is `asked`.
+    async fn issue(
+        &self,
+        login: Option<Login>,
+        asked: Asked,
+    ) -> Result<(SignedToken, Vec<Grant>), Error> {
+        let account: Option<Account> = match login {
+            Some(login) => Some(self.check(login).await?),
+            // Nobody, for nothing: a client that pings without knowing how to log in must hear that.
+            None if !asked.any => return Err(Error::Anonymous),
+            None => None,
+        };
+        let principal = account
+            .as_ref()
+            .map_or(Principal::Anonymous, Account::principal);
+        let grants = self.granted(principal, asked.scopes).await?;
+        let holder = account.as_ref().map(Account::holder);
+        let request = TokenRequest {
+            holder,
+            grants: grants.clone(),
+        };
+        let token = self.0.signer.sign(request, &mut self.random()).await?;
+        Ok((token, grants))
+    }
+}
+
+fn joined(grants: &[Grant]) -> String {
+    grants
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

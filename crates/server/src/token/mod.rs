@@ -1,0 +1,123 @@
+//! The token service: who somebody is, in exchange for a password, as a short-lived token.
+//!
+//! `/v2/auth` speaks both dialects that clients have: the distribution project's GET
+//! (<https://distribution.github.io/distribution/spec/auth/token/>) and OAuth's POST
+//! (<https://distribution.github.io/distribution/spec/auth/oauth/>). Asking for more than one may have is
+//! never an error; the token carries the intersection, decided by the same function that will decide
+//! again when the token is used.
+
+mod account;
+mod answer;
+mod authorization;
+mod endpoint;
+mod error;
+mod form;
+mod keys;
+mod rights;
+
+pub(crate) use authorization::Authorization;
+pub(crate) use endpoint::routes;
+pub(crate) use error::{Error, StartError};
+
+use crate::layer::challenge::Challenger;
+use keys::DatabaseKeys;
+use portolan_auth::{
+    Clock, Keyring, PasswordLimits, Passwords, SealKey, Token, TokenSigner, TokenVerifier,
+};
+use portolan_pg::Router;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What the token service is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The way to Postgres.
+    pub(crate) router: Router,
+    /// Opens the signing keys.
+    pub(crate) seal: Arc<SealKey>,
+    /// The name that tokens are made for; lower case, the same in every process.
+    pub(crate) service: Arc<str>,
+    /// How long a token lives; not below a minute, since clients round up to that.
+    pub(crate) lifetime: Duration,
+    /// The time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where salts, nonces and token ids come from.
+    pub(crate) random: StdRng,
+}
+
+/// Checks passwords, makes tokens and verifies them; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Auth(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    router: Router,
+    passwords: Passwords,
+    signer: TokenSigner,
+    verifier: TokenVerifier,
+    challenger: Challenger,
+    random: Mutex<StdRng>,
+}
+
+impl Auth {
+    /// Starts the service: reads the signing keys, and makes the first one in a new installation.
+    ///
+    /// While the database is out of reach it starts all the same, and reads the keys when it needs them.
+    ///
+    /// # Errors
+    /// Keys that this installation's `SECRETS__KEY` does not open: every login would fail.
+    pub(crate) async fn start(parts: Parts) -> Result<Self, StartError> {
+        let Parts {
+            router,
+            seal,
+            service,
+            lifetime,
+            clock,
+            mut random,
+        } = parts;
+        let passwords = Passwords::new(PasswordLimits::default(), &mut random)?;
+        let source = DatabaseKeys::new(
+            router.clone(),
+            Arc::clone(&seal),
+            StdRng::from_rng(&mut random),
+        );
+        let keyring = Arc::new(Keyring::new(seal, Box::new(source), Arc::clone(&clock)));
+        match keyring.active().await {
+            Ok(key) => tracing::debug!(kid = %key.id(), "signing tokens with key {}", key.id()),
+            Err(cause @ portolan_auth::Error::KeysUnavailable(_)) => {
+                tracing::warn!(%cause, "starting without signing keys: {cause}");
+            }
+            Err(cause) => return Err(cause.into()),
+        }
+        Ok(Self(Arc::new(Inner {
+            router,
+            passwords,
+            signer: TokenSigner::new(
+                Arc::clone(&keyring),
+                Arc::clone(&clock),
+                Arc::clone(&service),
+                lifetime,
+            ),
+            verifier: TokenVerifier::new(keyring, clock, Arc::clone(&service)),
+            challenger: Challenger::new(service),
+            random: Mutex::new(random),
+        })))
+    }
+
+    /// Writes the challenges of 401s.
+    pub(crate) fn challenger(&self) -> &Challenger {
+        &self.0.challenger
+    }
+
+    /// Verifies a bearer token.
+    pub(crate) async fn verify(&self, text: &str) -> Result<Arc<Token>, Error> {
+        Ok(self.0.verifier.verify(text).await?)
+    }
+
+    /// A source of randomness for one task, so that none waits for another's.
+    fn random(&self) -> StdRng {
+        StdRng::from_rng(&mut *self.0.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,59 @@
+//! What of the asked-for scopes a token may carry.
+//!
+//! Decided by [`portolan_registry::authorize`], as every request is: a token never promises what the next
+//! request will refuse. It stays an upper bound; rights are looked up again when it is used.
+
+use super::{Auth, Error};
+use futures::future::try_join_all;
+use portolan_auth::{Action, Actions, Grant, Scope};
+use portolan_metadata::Principal;
+use portolan_metadata::access::{Access, AccessKey, ResolveAccess};
+use portolan_oci::RepositoryName;
+use portolan_registry::{Caller, Error as Refusal, authorize};
+
+impl Auth {
+    /// The part of `asked` that `principal` may have. The scopes are resolved side by side and so share a
+    /// batch; their number is bounded where they are parsed.
+    pub(super) async fn granted(
+        &self,
+        principal: Principal,
+        asked: Vec<Scope>,
+    ) -> Result<Vec<Grant>, Error> {
+        let grants = asked.into_iter().map(|scope| self.grant(principal, scope));
+        Ok(try_join_all(grants).await?.into_iter().flatten().collect())
+    }
+
+    async fn grant(&self, principal: Principal, scope: Scope) -> Result<Option<Grant>, Error> {
+        let Grant::Repository { name, actions } = scope else {
+            // Everybody may ask for the catalog; it lists what he may read.
+            return Ok(Some(scope));
+        };
+        let key = AccessKey {
+            path: name.clone(),
+            principal,
+        };
+        let access = self.0.router.read_fresh::<ResolveAccess>(key).await?.value;
+        let access = access.expect("a resolving statement answers one row for every key");
+        let actions = actions.intersection(allowed(&access, principal, &name)?);
+        Ok((!actions.is_empty()).then_some(Grant::Repository { name, actions }))
+    }
+}
+
+/// Every action that would not be refused here. A missing repository that the principal may create counts as
+/// his: `docker push` asks for pull and push before the first one.
+fn allowed(access: &Access, principal: Principal, name: &RepositoryName) -> Result<Actions, Error> {
+    let caller = Caller {
+        principal,
+        ..Caller::anonymous()
+    };
+    let mut allowed = Actions::NONE;
+    for action in Action::ALL {
+        match authorize(access, &caller, name, action) {
+            Ok(()) | Err(Refusal::NameUnknown) => allowed = allowed.union(action.into()),
+            // The account ended between its password and now.
+            Err(Refusal::CredentialsVoid) => return Err(Error::CredentialsWrong),
+            Err(_) => {}
+        }
+    }
+    Ok(allowed)
+}
