@@ -86,6 +86,9 @@ impl Spec {
     fn resolve(self, size: u64) -> RequestedRange {
         let (start, last) = match self {
             Self::From(start) => (start, u64::MAX),
+            // The RFC calls it invalid and lets a server ignore or reject it; the conformance suite of
+            // the distribution specification asks for the rejection.
+            Self::Between(start, last) if last < start => return RequestedRange::Unsatisfiable,
             Self::Between(start, last) => (start, last),
             Self::Last(0) => return RequestedRange::Unsatisfiable,
             Self::Last(_) if size == 0 => return RequestedRange::Whole,
@@ -140,6 +143,8 @@ mod tests {
             ("bytes=1000-", RequestedRange::Unsatisfiable),
             ("bytes=1000-1000,2000-", RequestedRange::Unsatisfiable),
             ("bytes=-0", RequestedRange::Unsatisfiable),
+            ("bytes=2-1", RequestedRange::Unsatisfiable),
+            ("bytes=500-0", RequestedRange::Unsatisfiable),
         ] {
             assert_eq!(RequestedRange::parse(header, 1000), expected, "{header}");
         }
@@ -167,7 +172,6 @@ mod tests {
             "bytes=-",
             "bytes=a-b",
             "bytes=1",
-            "bytes=2-1",
             "bytes=1--2",
             "bytes=+1-2",
             "bytes=0x1-2",
