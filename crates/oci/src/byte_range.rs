@@ -74,11 +74,7 @@ impl Spec {
         match (first, last) {
             ("", length) => Some(Self::Last(digits(length)?)),
             (first, "") => Some(Self::From(digits(first)?)),
-            (first, last) => {
-                let (first, last) = (digits(first)?, digits(last)?);
-                // "An int-range is invalid if the last-pos value is present and less than first-pos."
-                (first <= last).then_some(Self::Between(first, last))
-            }
+            (first, last) => Some(Self::Between(digits(first)?, digits(last)?)),
         }
     }
 
@@ -86,8 +82,9 @@ impl Spec {
     fn resolve(self, size: u64) -> RequestedRange {
         let (start, last) = match self {
             Self::From(start) => (start, u64::MAX),
-            // The RFC calls it invalid and lets a server ignore or reject it; the conformance suite of
-            // the distribution specification asks for the rejection.
+            // "An int-range is invalid if the last-pos value is present and less than first-pos": a server
+            // may ignore or reject it (section 14.2). The conformance suite of the distribution
+            // specification asks for the rejection.
             Self::Between(start, last) if last < start => return RequestedRange::Unsatisfiable,
             Self::Between(start, last) => (start, last),
             Self::Last(0) => return RequestedRange::Unsatisfiable,
