@@ -1,6 +1,6 @@
 //! Deletes of tags, manifests and blobs: visible everywhere when they are answered.
 
-use crate::transaction::{Acknowledge, lock_for_delete};
+use crate::transaction::{Acknowledge, Attempts, lock_for_delete};
 use crate::{Caller, Error, Registry};
 use portolan_metadata::tags::{self, Expect, TagDelete};
 use portolan_metadata::{blobs, manifests};
@@ -16,12 +16,14 @@ impl Registry {
         tag: &TagName,
         expect: Option<&Expect>,
     ) -> Result<(), Error> {
-        self.transact(Acknowledge::WhenVisible, async |tx: &Tx| {
-            let repository = lock_for_delete(tx, caller, name).await?;
-            let step = TagDelete { repository, tag, actor: caller.principal, expect };
-            if tags::delete(tx, &step).await? { Ok(()) } else { Err(Error::ManifestUnknown) }
-        })
-        .await
+        let mut attempts = Attempts::new();
+        loop {
+            let tx = self.router().begin().await?;
+            let outcome = remove_tag(&tx, caller, name, tag, expect).await;
+            if self.conclude_delete(tx, outcome, &mut attempts).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Removes a manifest with every tag that points at it.
@@ -33,12 +35,14 @@ impl Registry {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), Error> {
-        self.transact(Acknowledge::WhenVisible, async |tx: &Tx| {
-            let repository = lock_for_delete(tx, caller, name).await?;
-            let removed = manifests::delete(tx, repository, digest, &caller.principal).await?;
-            if removed { Ok(()) } else { Err(Error::ManifestUnknown) }
-        })
-        .await
+        let mut attempts = Attempts::new();
+        loop {
+            let tx = self.router().begin().await?;
+            let outcome = remove_manifest(&tx, caller, name, digest).await;
+            if self.conclude_delete(tx, outcome, &mut attempts).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes a blob out of one repository; it stays in others. Refused while a manifest here names it.
@@ -48,14 +52,65 @@ impl Registry {
         name: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), Error> {
-        self.transact(Acknowledge::WhenVisible, async |tx: &Tx| {
-            let repository = lock_for_delete(tx, caller, name).await?;
-            match blobs::unlink(tx, repository, digest).await? {
-                blobs::Unlinked::Done => Ok(()),
-                blobs::Unlinked::Absent => Err(Error::BlobUnknown),
-                blobs::Unlinked::Referenced => Err(Error::BlobReferenced),
+        let mut attempts = Attempts::new();
+        loop {
+            let tx = self.router().begin().await?;
+            let outcome = remove_blob(&tx, caller, name, digest).await;
+            if self.conclude_delete(tx, outcome, &mut attempts).await? {
+                return Ok(());
             }
-        })
-        .await
+        }
     }
+
+    /// Every delete passes the barrier, also one that finds nothing: the first attempt of a repeated
+    /// delete may not have been acknowledged yet, and "unknown" must not be taken back by a replica.
+    async fn conclude_delete(
+        &self,
+        tx: Tx,
+        outcome: Result<Result<(), Error>, Error>,
+        attempts: &mut Attempts,
+    ) -> Result<bool, Error> {
+        match self.conclude(tx, outcome, Acknowledge::WhenVisible, attempts).await? {
+            None => Ok(false),
+            Some(found) => found.map(|()| true),
+        }
+    }
+}
+
+async fn remove_tag(
+    tx: &Tx,
+    caller: &Caller,
+    name: &RepositoryName,
+    tag: &TagName,
+    expect: Option<&Expect>,
+) -> Result<Result<(), Error>, Error> {
+    let repository = lock_for_delete(tx, caller, name).await?;
+    let step = TagDelete { repository, tag, actor: caller.principal, expect };
+    let removed = tags::delete(tx, &step).await?;
+    Ok(removed.then_some(()).ok_or(Error::ManifestUnknown))
+}
+
+async fn remove_manifest(
+    tx: &Tx,
+    caller: &Caller,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Result<(), Error>, Error> {
+    let repository = lock_for_delete(tx, caller, name).await?;
+    let removed = manifests::delete(tx, repository, digest, &caller.principal).await?;
+    Ok(removed.then_some(()).ok_or(Error::ManifestUnknown))
+}
+
+async fn remove_blob(
+    tx: &Tx,
+    caller: &Caller,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Result<(), Error>, Error> {
+    let repository = lock_for_delete(tx, caller, name).await?;
+    Ok(match blobs::unlink(tx, repository, digest).await? {
+        blobs::Unlinked::Done => Ok(()),
+        blobs::Unlinked::Absent => Err(Error::BlobUnknown),
+        blobs::Unlinked::Referenced => Err(Error::BlobReferenced),
+    })
 }

@@ -5,7 +5,7 @@
 //! about repositories the caller may not read.
 
 use crate::pull::Purpose;
-use crate::transaction::{Acknowledge, lock_for_push};
+use crate::transaction::{Acknowledge, Attempts, lock_for_push};
 use crate::{Caller, Error, Registry};
 use portolan_auth::Action;
 use portolan_metadata::{BlobId, Role, blobs};
@@ -46,16 +46,15 @@ impl Registry {
         let Some(blob) = source else {
             return Ok(MountOutcome::Declined);
         };
-        self.transact(Acknowledge::AtCommit, async |tx: &Tx| {
-            let repository = lock_for_push(tx, caller, to).await?;
-            // Collected between the read and here: the client uploads it again.
-            if !blobs::lock_by_id(tx, blob).await? {
-                return Ok(MountOutcome::Declined);
+        let mut attempts = Attempts::new();
+        loop {
+            let tx = self.router().begin().await?;
+            let outcome = link(&tx, caller, to, blob).await;
+            let concluded = self.conclude(tx, outcome, Acknowledge::AtCommit, &mut attempts).await;
+            if let Some(done) = concluded? {
+                return Ok(done);
             }
-            blobs::link(tx, repository, blob, LINK_LIFE).await?;
-            Ok(MountOutcome::Mounted)
-        })
-        .await
+        }
     }
 
     async fn readable_in(
@@ -68,4 +67,19 @@ impl Registry {
         let readable = access.role >= Role::Read && caller.in_scope(from, Action::Pull);
         Ok(found.filter(|_| readable).map(|row| row.id))
     }
+}
+
+async fn link(
+    tx: &Tx,
+    caller: &Caller,
+    to: &RepositoryName,
+    blob: BlobId,
+) -> Result<MountOutcome, Error> {
+    let repository = lock_for_push(tx, caller, to).await?;
+    // Collected between the read and here: the client uploads it again.
+    if !blobs::lock_by_id(tx, blob).await? {
+        return Ok(MountOutcome::Declined);
+    }
+    blobs::link(tx, repository, blob, LINK_LIFE).await?;
+    Ok(MountOutcome::Mounted)
 }

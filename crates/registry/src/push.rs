@@ -3,7 +3,7 @@
 //! The order of locks is that of every writer: repository, manifests by digest (children,
 //! referrers, own), blobs by digest, the parents' child rows, tags by name, the queue.
 
-use crate::transaction::{Acknowledge, lock_for_push};
+use crate::transaction::{Acknowledge, Attempts, lock_for_push};
 use crate::{Caller, Error, Registry};
 use bytes::Bytes;
 use portolan_auth::Action;
@@ -90,12 +90,14 @@ impl Registry {
         } else {
             Acknowledge::WhenVisible
         };
-        let warnings = self
-            .transact(acknowledge, async |tx: &Tx| {
-                let repository = lock_for_push(tx, caller, name).await?;
-                store(tx, caller, repository, &request, &prepared).await
-            })
-            .await?;
+        let mut attempts = Attempts::new();
+        let warnings = loop {
+            let tx = self.router().begin().await?;
+            let outcome = store(&tx, caller, name, &request, &prepared).await;
+            if let Some(done) = self.conclude(tx, outcome, acknowledge, &mut attempts).await? {
+                break done;
+            }
+        };
         self.0.payloads.insert(prepared.digest, request.payload);
         Ok(Pushed {
             digest: prepared.digest,
@@ -135,10 +137,11 @@ fn prepare(request: &PutManifest) -> Result<Prepared, Error> {
 async fn store(
     tx: &Tx,
     caller: &Caller,
-    repository: RepositoryId,
+    name: &RepositoryName,
     request: &PutManifest,
     prepared: &Prepared,
 ) -> Result<Vec<PushWarning>, Error> {
+    let repository = lock_for_push(tx, caller, name).await?;
     let related =
         manifests::lock_related(tx, repository, &prepared.digest, &prepared.children).await?;
     let children: Vec<Child> = prepared

@@ -19,40 +19,49 @@ pub(crate) enum Acknowledge {
     AtCommit,
 }
 
+/// How many more times one write may be run.
+#[derive(Debug)]
+pub(crate) struct Attempts(u32);
+
+impl Attempts {
+    pub(crate) fn new() -> Self {
+        Self(ATTEMPTS)
+    }
+}
+
 impl Registry {
-    /// Runs `work` in one transaction and commits it; at most [`ATTEMPTS`] times where it failed retryably.
+    /// Ends one attempt of a write: commits what succeeded and waits for the barrier, rolls back what failed.
     ///
-    /// Cancel safety: dropped before the commit was sent, the transaction rolls back; dropped after,
+    /// `None` asks the caller for another attempt in a new transaction. (A loop in each caller and
+    /// not a closure here: the future of a borrowing async closure cannot be shown to be `Send`.)
+    ///
+    /// Cancel safety: dropped before the COMMIT was sent, the transaction rolls back; dropped after,
     /// it may be committed but nobody was told so.
-    pub(crate) async fn transact<T>(
+    pub(crate) async fn conclude<T>(
         &self,
+        tx: Tx,
+        outcome: Result<T, Error>,
         acknowledge: Acknowledge,
-        work: impl AsyncFn(&Tx) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let mut attempt = 1;
-        loop {
-            let tx = self.router().begin().await?;
-            let failure = match work(&tx).await {
-                Ok(outcome) => match tx.commit().await {
-                    Ok(committed) => {
-                        if acknowledge == Acknowledge::WhenVisible {
-                            self.router().acknowledge(committed).await?;
-                        }
-                        return Ok(outcome);
+        attempts: &mut Attempts,
+    ) -> Result<Option<T>, Error> {
+        let failure = match outcome {
+            Ok(done) => match tx.commit().await {
+                Ok(committed) => {
+                    if acknowledge == Acknowledge::WhenVisible {
+                        self.router().acknowledge(committed).await?;
                     }
-                    Err(cause) => Error::from(cause),
-                },
-                Err(failure) => {
-                    // The failure is the answer; a connection that cannot roll back is closed by its drop.
-                    let _ = tx.rollback().await;
-                    failure
+                    return Ok(Some(done));
                 }
-            };
-            if attempt == ATTEMPTS || !failure.is_retryable() {
-                return Err(failure);
+                Err(cause) => Error::from(cause),
+            },
+            Err(failure) => {
+                // The failure is the answer; a connection that cannot roll back is closed by the pool.
+                let _ = tx.rollback().await;
+                failure
             }
-            attempt += 1;
-        }
+        };
+        attempts.0 -= 1;
+        if attempts.0 > 0 && failure.is_retryable() { Ok(None) } else { Err(failure) }
     }
 }
 
