@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Runs the conformance suite of the distribution specification: conformance/run.sh [STORE..]
+#
+# Against a binary of this checkout ($PORTOLAN, or the debug build), a Postgres of its own and each STORE (directory,
+# s3; both by default), at the versions 1.1 and dev, with every optional setting on. It passes when nothing failed and
+# nothing was skipped or disabled. Set RESULTS to a folder to keep the reports.
+
+source "$(dirname "$0")/../scripts/lib.sh"
+
+PORTOLAN=${PORTOLAN:-$(target_dir)/debug/portolan}
+[ -x "$PORTOLAN" ] || die "$PORTOLAN is missing: cargo build"
+command -v conformance > /dev/null || die 'the suite is missing: scripts/setup.sh go tools'
+[ "$#" -gt 0 ] || set -- directory s3
+
+scratch
+RESULTS=${RESULTS:-$SCRATCH/results}
+passed=0
+failed=0
+
+# attribute NAME FILE: a number of the report's only suite.
+attribute() { sed -n "/<testsuite /{s/.* $1=\"\([0-9]*\)\".*/\1/p;q}" "$2"; }
+
+# Runs one version; adds to `passed` and `failed`, what was skipped or disabled being failed here.
+run_suite() {
+    local store=$1 version=$2 results=$RESULTS/$1-$2 status=0 tests failures skipped disabled
+    mkdir -p "$results"
+    OCI_REGISTRY=$REGISTRY OCI_TLS=disabled OCI_USERNAME=$ADMIN OCI_PASSWORD=$PASSWORD \
+        OCI_REPO1=conformance-${version//./-}/one OCI_REPO2=conformance-${version//./-}/two \
+        OCI_VERSION=$version OCI_RESULTS_DIR=$results OCI_CONFIGURATION=/dev/null \
+        OCI_API_BLOBS_UPLOAD_CANCEL=true OCI_API_MANIFESTS_TAG_PARAM=true \
+        OCI_API_BLOBS_DIGEST_HEADER=true OCI_API_MANIFESTS_DIGEST_HEADER=true OCI_DATA_SPARSE=true \
+        timeout 300 conformance > "$results/output" 2>&1 || status=$?
+    # Without a whole report there is nothing that could have passed.
+    if [ ! -s "$results/junit.xml" ] || [ ! -s "$results/results.yaml" ]; then
+        tail -n 20 "$results/output"
+        say "$store, version $version: no results (exit $status)"
+        failed=$((failed + 1))
+        return
+    fi
+    tests=$(attribute tests "$results/junit.xml")
+    failures=$(($(attribute failures "$results/junit.xml") + $(attribute errors "$results/junit.xml")))
+    skipped=$(attribute skipped "$results/junit.xml")
+    # The settings and the verdicts by API and kind of data: `false`, `Disabled`, `Skip`, `Unknown` are not passes.
+    disabled=$(grep -c -E ': (false|Disabled|Unknown|Skip)$' "$results/results.yaml") || true
+    say "$store, version $version: $tests cases, $failures failed, $skipped skipped, $disabled disabled (exit $status)"
+    if [ "$failures" != 0 ] || [ "$skipped" != 0 ] || [ "$disabled" != 0 ] || [ "$status" != 0 ]; then
+        grep -h 'level=WARN' "$results/output" | head -n 40 || true
+        grep -E ': (false|Disabled|Unknown|Skip|FAIL)$' "$results/results.yaml" || true
+    fi
+    passed=$((passed + tests - failures - skipped))
+    failed=$((failed + failures + skipped + disabled))
+    [ "$status" = 0 ] || [ "$failures" != 0 ] || failed=$((failed + 1))
+}
+
+start_postgres
+for store in "$@"; do
+    [ "$store" != s3 ] || start_s3
+    start_portolan "conformance_$store" "$store"
+    run_suite "$store" 1.1
+    run_suite "$store" dev
+    stop_process "$PORTOLAN_PID"
+done
+
+say "$passed passed, $failed failed"
+[ "$failed" = 0 ]

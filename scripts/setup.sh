@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Sees to what the other commands need, and installs what is missing: scripts/setup.sh NEED..
+#
+#   rust      cargo 1.95 or newer, and a C compiler. Rust itself is never installed: the line that gets it, exit 2
+#   postgres  the programs of PostgreSQL 15 or newer
+#   go        Go 1.26 or newer. Never installed: the line that gets it, exit 2
+#   tools     pinned versions of the S3 server, the conformance suite and clients, built once into the cache
+#   clients   docker, podman, skopeo
+#
+# Debian's packages are installed as root or through sudo; where neither is possible it says exactly what to
+# install, and exits 1.
+
+source "$(dirname "$0")/lib.sh"
+
+RUST_NEEDED=1.95
+GO_NEEDED=1.26
+
+# name, package, version. Update them here, nowhere else.
+TOOLS='
+versitygw    github.com/versity/versitygw/cmd/versitygw                  v1.8.0
+conformance  github.com/opencontainers/distribution-spec/conformance     v0.0.0-20260831232431-97274622c111
+crane        github.com/google/go-containerregistry/cmd/crane            v0.22.1
+oras         oras.land/oras/cmd/oras                                     v1.3.6
+regctl       github.com/regclient/regclient/cmd/regctl                   v0.11.7
+'
+
+MISSING=()
+
+# at_least HAVE WANTED
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+need_rust() {
+    local have
+    have=$(rustc --version 2> /dev/null | cut -d' ' -f2) || true
+    if [ -z "$have" ] || ! command -v cargo > /dev/null; then
+        echo "Rust $RUST_NEEDED or newer is needed. This gets it, then start again in a new shell:" >&2
+        echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y" >&2
+        exit 2
+    fi
+    if ! at_least "$have" "$RUST_NEEDED"; then
+        echo "Rust $RUST_NEEDED or newer is needed, this is $have. This gets it, then start again:" >&2
+        if command -v rustup > /dev/null; then
+            echo "  rustup update stable" >&2
+        else
+            echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y" >&2
+        fi
+        exit 2
+    fi
+    command -v cc > /dev/null || MISSING+=(gcc libc6-dev)
+}
+
+need_go() {
+    local have machine
+    have=$(go env GOVERSION 2> /dev/null | sed 's/^go//') || true
+    if [ -z "$have" ] || ! at_least "$have" "$GO_NEEDED"; then
+        machine=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+        echo "Go $GO_NEEDED or newer is needed${have:+, this is $have}. This gets it, then start again:" >&2
+        echo "  curl -sSfL https://go.dev/dl/go1.26.8.linux-$machine.tar.gz | sudo tar -xz -C /usr/local" >&2
+        exit 2
+    fi
+}
+
+need_postgres() {
+    postgres_bin > /dev/null || MISSING+=(postgresql)
+}
+
+need_clients() {
+    command -v dockerd > /dev/null || MISSING+=(docker.io)
+    command -v podman > /dev/null || MISSING+=(podman)
+    command -v skopeo > /dev/null || MISSING+=(skopeo)
+    command -v curl > /dev/null || MISSING+=(curl)
+    command -v jq > /dev/null || MISSING+=(jq)
+}
+
+install_packages() {
+    [ "${#MISSING[@]}" -gt 0 ] || return 0
+    local command=(apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "${MISSING[@]}") sudo=()
+    if ! command -v apt-get > /dev/null; then
+        die "these are missing, and there is no apt-get to install them with: ${MISSING[*]} (names of Debian's packages)"
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        # With a terminal sudo may ask for the password; without one it must not wait for it.
+        if command -v sudo > /dev/null && { [ -t 0 ] || sudo -n true 2> /dev/null; }; then
+            sudo=(sudo)
+        else
+            die "these are missing: ${MISSING[*]}; install them as root, then start again:
+  apt-get update && apt-get install -y ${MISSING[*]}"
+        fi
+    fi
+    say "installing ${MISSING[*]}"
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q < /dev/null > /dev/null ||
+        say 'the package lists could not be updated; going on with those that are there'
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "${command[@]}" < /dev/null > /dev/null ||
+        die "the installation of ${MISSING[*]} failed"
+}
+
+# Whether the program FILE was built from MODULE PATH at VERSION.
+is_pinned() {
+    local file=$1 package=$2 version=$3
+    [ -x "$file" ] && go version -m "$file" 2> /dev/null |
+        awk -v package="$package" -v version="$version" \
+            '$1 == "path" && $2 == package { path = 1 } $1 == "mod" && $3 == version { mod = 1 } END { exit !(path && mod) }'
+}
+
+install_tools() {
+    local name package version elsewhere
+    mkdir -p "$CACHE/bin"
+    while read -r name package version; do
+        [ -n "$name" ] || continue
+        is_pinned "$CACHE/bin/$name" "$package" "$version" && continue
+        elsewhere=$(go env GOPATH)/bin/$name
+        if is_pinned "$elsewhere" "$package" "$version"; then
+            cp "$elsewhere" "$CACHE/bin/.$name" && mv "$CACHE/bin/.$name" "$CACHE/bin/$name"
+            continue
+        fi
+        say "building $name $version"
+        GOBIN=$CACHE/bin go install "$package@$version" < /dev/null || die "$name could not be built"
+    done <<< "$TOOLS"
+}
+
+tools=
+for need in "$@"; do
+    case $need in
+        rust | go | postgres | clients) "need_$need" ;;
+        tools) tools=yes ;;
+        *) die "unknown need: $need" ;;
+    esac
+done
+install_packages
+[ -z "$tools" ] || install_tools

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# The long counts of what `make test` runs shortened. The end is a dated block for bench/RESULTS.md.
+
+source "$(dirname "$0")/lib.sh"
+
+KILL_ROUNDS=${KILL_ROUNDS:-200}
+PROPTEST_CASES=${PROPTEST_CASES:-20000}
+
+"$ROOT/scripts/setup.sh" rust go postgres clients tools
+cd "$ROOT"
+export CARGO_TARGET_DIR KILL_ROUNDS PROPTEST_CASES
+CARGO_TARGET_DIR=$(target_dir)
+export PORTOLAN=$CARGO_TARGET_DIR/debug/portolan
+ROWS=()
+FAILED=0
+
+# soak NAME COMMAND..
+soak() {
+    local name=$1 start=$SECONDS outcome=passed
+    shift
+    say "--- $name"
+    "$@" < /dev/null || { outcome=FAILED; FAILED=1; }
+    ROWS+=("| $name | $((SECONDS - start)) s | $outcome |")
+}
+
+soak build cargo build --locked --workspace --bins
+soak "grammars, $PROPTEST_CASES cases each" cargo test --locked --package portolan-oci --release
+soak "server killed in $KILL_ROUNDS rounds of pushes, directory" env KILL_STORE=directory \
+    cargo test --locked --package portolan-server --test it -- kill:: --nocapture
+soak "server killed in $KILL_ROUNDS rounds of pushes, s3" env KILL_STORE=s3 \
+    cargo test --locked --package portolan-server --test it -- kill:: --nocapture
+soak 'conformance, both stores, 1.1 and dev' conformance/run.sh
+
+say
+say "### Soak, $(date -u +%Y-%m-%d), $(git rev-parse --short HEAD), $(nproc) cores"
+say
+say '| what | time | outcome |'
+say '| --- | --- | --- |'
+printf '%s\n' "${ROWS[@]}"
+exit "$FAILED"

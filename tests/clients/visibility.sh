@@ -1,0 +1,13 @@
+# shellcheck shell=bash
+# A repository is private after its first push; the administrator opens it, and anybody pulls.
+
+if [ -z "${TARGET:-}" ]; then
+    refused 'anonymous: a private repository is closed' crane manifest --insecure "$REGISTRY/clients/docker:1"
+    check 'admin: makes it public' "$PORTOLAN" admin repository visibility clients/docker public
+    same 'anonymous: pulls the public repository' \
+        "sha256:$(crane manifest --insecure "$REGISTRY/clients/docker:1" | sha256sum | cut -d' ' -f1)" "$(digest clients/docker 1)"
+    check 'anonymous: every blob of it too' crane validate --insecure --remote "$REGISTRY/clients/docker:1"
+    refused 'anonymous: cannot push to it' crane tag --insecure "$REGISTRY/clients/docker:1" mine
+    check 'admin: makes it private again' "$PORTOLAN" admin repository visibility clients/docker private
+    refused 'anonymous: it is closed again at once' crane manifest --insecure "$REGISTRY/clients/docker:1"
+fi
