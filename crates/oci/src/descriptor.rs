@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::json::{self, Unpickable, WrongType};
+use crate::json::{self, WrongType};
 use crate::media_type::{
     BUILDKIT_CACHE_CONFIG, DOCKER_FOREIGN_PREFIX, DOCKER_LAYER_PREFIX, OCI_LAYER_PREFIX,
     OCI_NONDISTRIBUTABLE_PREFIX,
 };
-use crate::{Digest, DigestError, MediaType, MediaTypeError, Platform};
+use crate::{DescriptorError, Digest, MediaType, Platform};
 
 /// The largest size of content. It is an `int64` in the specification and a `bigint` in the database.
 pub(crate) const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
@@ -198,66 +198,10 @@ fn read_platform(value: &RawValue) -> Result<Platform, DescriptorError> {
     })
 }
 
-/// Why a value is not a [`Descriptor`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DescriptorError {
-    /// It is not an object.
-    #[error("descriptor is not an object")]
-    NotAnObject,
-    /// A required member is absent or `null`.
-    #[error("`{member}` is missing")]
-    Missing {
-        /// The member.
-        member: &'static str,
-    },
-    /// A member is there twice.
-    #[error("`{member}` is there twice")]
-    Duplicate {
-        /// The member.
-        member: &'static str,
-    },
-    /// A member differs from a known one in case only.
-    #[error("a member is spelled like `{member}` but for its case")]
-    LookAlike {
-        /// The member that it looks like.
-        member: &'static str,
-    },
-    /// A member is of another type than specified.
-    #[error("`{member}` is of the wrong type")]
-    WrongType {
-        /// The member.
-        member: &'static str,
-    },
-    /// `mediaType` is not a media type.
-    #[error("`mediaType` is invalid")]
-    MediaType(#[source] MediaTypeError),
-    /// `artifactType` is not a media type.
-    #[error("`artifactType` is invalid")]
-    ArtifactType(#[source] MediaTypeError),
-    /// `digest` is not a digest that we compute.
-    #[error("`digest` is invalid")]
-    Digest(#[source] DigestError),
-    /// `annotations` is not a map of unique keys to strings.
-    #[error("`annotations` must be an object of strings, each name once")]
-    Annotations,
-    /// `size` is not a whole number within an `int64`, or negative.
-    #[error("`size` must be a whole number from 0 to {MAX_SIZE}")]
-    Size,
-}
-
-impl From<Unpickable> for DescriptorError {
-    fn from(reason: Unpickable) -> Self {
-        match reason {
-            Unpickable::NotAnObject => Self::NotAnObject,
-            Unpickable::Duplicate(member) => Self::Duplicate { member },
-            Unpickable::LookAlike(member) => Self::LookAlike { member },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DigestError, MediaTypeError};
 
     const HEX: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 

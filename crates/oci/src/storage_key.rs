@@ -54,7 +54,10 @@ impl FromStr for StorageKey {
         if text.chars().any(char::is_control) {
             return Err(StorageKeyError::Control);
         }
-        if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        if text
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+        {
             return Err(StorageKeyError::Segment);
         }
         Ok(Self(text.into()))
@@ -87,10 +90,17 @@ mod tests {
     #[test]
     fn a_key_that_means_another_place_is_refused() {
         for text in ["/a", "a/", "a//b", ".", "a/../b", "a/./b", ".."] {
-            assert_eq!(text.parse::<StorageKey>(), Err(StorageKeyError::Segment), "{text}");
+            assert_eq!(
+                text.parse::<StorageKey>(),
+                Err(StorageKeyError::Segment),
+                "{text}"
+            );
         }
         assert_eq!("a\nb".parse::<StorageKey>(), Err(StorageKeyError::Control));
         assert_eq!("".parse::<StorageKey>(), Err(StorageKeyError::Length));
-        assert_eq!("a".repeat(1_025).parse::<StorageKey>(), Err(StorageKeyError::Length));
+        assert_eq!(
+            "a".repeat(1_025).parse::<StorageKey>(),
+            Err(StorageKeyError::Length)
+        );
     }
 }
