@@ -109,7 +109,7 @@ impl S3Store {
                 .set_upload_id_marker(id_marker)
                 .send()
                 .await
-                .map_err(|cause| sort("ListMultipartUploads", cause))?;
+                .map_err(|cause| sort("ListMultipartUploads", &cause))?;
             let more = page.is_truncated() == Some(true);
             (key_marker, id_marker) = (page.next_key_marker, page.next_upload_id_marker);
             let of_key = |upload: &MultipartUpload| upload.key() == Some(object.as_str());
@@ -128,7 +128,7 @@ impl S3Store {
             .upload_id(id.as_str())
             .send()
             .await;
-        match sent.map_err(|cause| sort("AbortMultipartUpload", cause)) {
+        match sent.map_err(|cause| sort("AbortMultipartUpload", &cause)) {
             Ok(_) | Err(Error::MultipartUnknown | Error::NotFound) => Ok(()),
             Err(other) => Err(other),
         }
@@ -152,7 +152,7 @@ impl BlobRead for S3Store {
             .set_range(range)
             .send()
             .await
-            .map_err(|cause| sort("GetObject", cause))?;
+            .map_err(|cause| sort("GetObject", &cause))?;
         let size = answer
             .content_length()
             .and_then(|length| u64::try_from(length).ok());
@@ -169,7 +169,11 @@ impl BlobRead for S3Store {
             .head_object()
             .bucket(&self.bucket)
             .key(self.object(key));
-        match call.send().await.map_err(|cause| sort("HeadObject", cause)) {
+        match call
+            .send()
+            .await
+            .map_err(|cause| sort("HeadObject", &cause))
+        {
             Ok(answer) => {
                 let size = answer
                     .content_length()
@@ -195,7 +199,7 @@ impl BlobRead for S3Store {
             .response_content_disposition(PRESIGNED_DISPOSITION)
             .presigned(life)
             .await
-            .map_err(|cause| sort("presign", cause))?;
+            .map_err(|cause| sort("presign", &cause))?;
         let uri = signed.uri().parse();
         uri.map(Some)
             .map_err(|_| failure::without("presign", "the signed URL does not parse"))
@@ -206,7 +210,7 @@ impl BlobRead for S3Store {
         call.send()
             .await
             .map(drop)
-            .map_err(|cause| sort("HeadBucket", cause))
+            .map_err(|cause| sort("HeadBucket", &cause))
     }
 }
 
@@ -238,7 +242,7 @@ impl BlobStore for S3Store {
             .send()
             .await
             .map(drop)
-            .map_err(|cause| sort("PutObject", cause))
+            .map_err(|cause| sort("PutObject", &cause))
     }
 
     async fn begin_multipart(&self, key: &StorageKey) -> Result<MultipartId, Error> {
@@ -250,7 +254,7 @@ impl BlobStore for S3Store {
             .set_ssekms_key_id(kms_key)
             .send()
             .await
-            .map_err(|cause| sort("CreateMultipartUpload", cause))?;
+            .map_err(|cause| sort("CreateMultipartUpload", &cause))?;
         let id = begun.upload_id.map(MultipartId::new);
         id.ok_or_else(|| failure::without("CreateMultipartUpload", "no upload id"))
     }
@@ -278,7 +282,7 @@ impl BlobStore for S3Store {
             .config_override(within(time_for(len)))
             .send()
             .await
-            .map_err(|cause| sort("UploadPart", cause))?;
+            .map_err(|cause| sort("UploadPart", &cause))?;
         let tag = stored.e_tag.map(PartTag::new);
         tag.ok_or_else(|| failure::without("UploadPart", "no ETag"))
     }
@@ -308,7 +312,7 @@ impl BlobStore for S3Store {
             .send()
             .await
             .map(drop)
-            .map_err(|cause| sort("CompleteMultipartUpload", cause))
+            .map_err(|cause| sort("CompleteMultipartUpload", &cause))
     }
 
     async fn abort_multipart(
@@ -346,7 +350,7 @@ impl S3Store {
             .delete(named.expect("a deletion needs a list, and has one"))
             .send()
             .await
-            .map_err(|cause| sort("DeleteObjects", cause))?;
+            .map_err(|cause| sort("DeleteObjects", &cause))?;
         let outcome = |key: &StorageKey| {
             let object = self.object(key);
             if answer

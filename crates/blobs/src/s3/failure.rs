@@ -8,7 +8,7 @@ use aws_sdk_s3::operation::RequestId;
 use std::error::Error as StdError;
 
 /// Sorts the failure of one call.
-pub(super) fn sort<E>(operation: &'static str, failure: SdkError<E, HttpResponse>) -> Error
+pub(super) fn sort<E>(operation: &'static str, failure: &SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
@@ -17,7 +17,7 @@ where
         .map(|response| response.status().as_u16());
     let code = failure.code().map(str::to_owned);
     let request_id = failure.meta().request_id().map(str::to_owned);
-    let message = match &failure {
+    let message = match failure {
         SdkError::ServiceError(_) => failure.message().unwrap_or("no message").to_owned(),
         // A connector's chain of causes ("connection refused"); it knows nothing of the request.
         SdkError::DispatchFailure(cause) => cause.as_connector_error().map_or_else(
@@ -62,18 +62,24 @@ fn by_code(said: S3Failure) -> Error {
             _,
         ) => Error::ChecksumMismatch,
         ("InvalidRange", _) | (_, 416) => Error::RangeOutside,
-        ("SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequests", _)
-        | ("RequestLimitExceeded", _)
+        (
+            "SlowDown"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequests"
+            | "RequestLimitExceeded",
+            _,
+        )
         | (_, 429) => Error::Throttled(said.into()),
         ("XMinioStorageFull" | "QuotaExceeded" | "InsufficientStorage", _) | (_, 507) => {
             Error::Full(said.into())
         }
-        ("NoSuchKey" | "NotFound", _) => Error::NotFound,
         ("NoSuchBucket", _) => Error::Failed {
             operation: said.operation,
             cause: said.into(),
         },
-        (_, 404) => Error::NotFound,
+        // A HEAD has no body and so no code.
+        ("NoSuchKey" | "NotFound", _) | (_, 404) => Error::NotFound,
         (_, 401 | 403) => Error::Denied(said.into()),
         (_, 500..=599) => Error::Unavailable(said.into()),
         _ => Error::Failed {
