@@ -25,9 +25,7 @@ soak() {
 
 soak build cargo build --locked --workspace --bins
 soak "grammars, $PROPTEST_CASES cases each" cargo test --locked --package portolan-oci --release
-soak "server killed in $KILL_ROUNDS rounds of pushes, directory" env KILL_STORE=directory \
-    cargo test --locked --package portolan-server --test it -- kill:: --nocapture
-soak "server killed in $KILL_ROUNDS rounds of pushes, s3" env KILL_STORE=s3 \
+soak "server killed in $KILL_ROUNDS rounds of pushes, each store" \
     cargo test --locked --package portolan-server --test it -- kill:: --nocapture
 soak 'conformance, both stores, 1.1 and dev' conformance/run.sh
 

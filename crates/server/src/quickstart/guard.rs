@@ -12,23 +12,16 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin};
 
 use super::account::Account;
-use super::cluster::Cluster;
 use super::error::Error;
 
-/// `$1` is the cluster's folder. The first line of `postmaster.pid` is the server's process id for as long as it runs.
-/// A server that was being started as we died has not written it yet, and gets a second for that.
+/// It is told one process id and sticks to it: by the time it acts, the folder may have the server of a next start.
 /// INT is Postgres's fast shutdown, QUIT its immediate one; 1.3 s for each, before KILL, keep the sum under 4 s.
 const SCRIPT: &str = r#"
 trap '' HUP INT QUIT TERM
+read -r process || exit 0
 read -r word
 [ "$word" = done ] && exit 0
-tries=0
-while [ ! -s "$1/postmaster.pid" ] && [ "$tries" -lt 10 ]; do
-    sleep 0.1
-    tries=$((tries + 1))
-done
 for signal in INT QUIT KILL; do
-    read -r process < "$1/postmaster.pid" || exit 0
     kill -s "$signal" "$process" || exit 0
     tries=0
     while [ "$tries" -lt 13 ] && kill -s 0 "$process"; do
@@ -46,13 +39,12 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Starts it; to be done before Postgres is started, so that there is no moment without one.
-    pub(super) fn start(cluster: &Cluster, account: Account) -> Result<Self, Error> {
+    /// Starts it; to be done before Postgres is started, so that there is hardly a moment without one.
+    pub(super) fn start(account: Account) -> Result<Self, Error> {
         let shell = Path::new("/bin/sh");
         let mut child = account
             .command(shell)
             .args(["-c", SCRIPT, "portolan-guard"])
-            .arg(cluster.inherited_path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -61,6 +53,13 @@ impl Guard {
             .map_err(Error::io("run", shell))?;
         let pipe = child.stdin.take().expect("it was asked to be piped");
         Ok(Self { child, pipe })
+    }
+
+    /// Tells it whom to take down.
+    pub(super) async fn watch(&mut self, postmaster: u32) -> Result<(), Error> {
+        let line = format!("{postmaster}\n");
+        let written = self.pipe.write_all(line.as_bytes()).await;
+        written.map_err(Error::io("write to", "the guard of Postgres"))
     }
 
     /// Sends it home: Postgres has ended already.

@@ -57,7 +57,7 @@ pub(super) struct Postmaster {
 
 impl Postmaster {
     /// Starts the server, its guard first. Dropped, the guard stops it.
-    pub(super) fn spawn(
+    pub(super) async fn spawn(
         folder: &Folder,
         cluster: &Cluster,
         programs: &Programs,
@@ -65,11 +65,14 @@ impl Postmaster {
     ) -> Result<Self, Error> {
         disk::require(folder.path(), disk::START)?;
         let log = Log::open(folder)?;
-        let guard = Guard::start(cluster, account)?;
+        let mut guard = Guard::start(account)?;
         let child = command(cluster, programs, account)
             .stderr(log.writer()?)
             .spawn()
             .map_err(Error::io("run", programs.program("postgres")))?;
+        if let Some(process) = child.id() {
+            guard.watch(process).await?;
+        }
         Ok(Self { child, guard, log })
     }
 

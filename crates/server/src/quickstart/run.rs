@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     let cluster = unless(&stop, prepare(&folder, &programs, account)).await??;
-    let mut postmaster = Postmaster::spawn(&folder, &cluster, &programs, account)?;
+    let mut postmaster = Postmaster::spawn(&folder, &cluster, &programs, account).await?;
     let outcome = with_postgres(
         &mut postmaster,
         &folder,

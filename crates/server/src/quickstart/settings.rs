@@ -4,6 +4,7 @@
 //! quickstart: `portolan admin user create … --config DIR/portolan.toml`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -40,6 +41,8 @@ impl Settings<'_> {
         config.secrets.key = Some(self.key.clone());
         config.admin.username = Some(USERNAME.to_owned());
         config.admin.password = Some(password.clone());
+        // No load balancer has to notice first.
+        config.http.drain.delay = Duration::ZERO;
         // The screen belongs to the lines to paste; what goes wrong still shows below them.
         "warn".clone_into(&mut config.log.level);
         config
