@@ -1,0 +1,152 @@
+//! The schema's steps: embedded, applied by `portolan migrate up`, never by `serve`.
+//!
+//! Every step expands or contracts (see migrations/README.md), so a program works with any schema between the oldest
+//! and the newest step it knows. Only one process migrates at a time: sqlx takes an advisory lock, which belongs to the
+//! session, so the URL must lead to the primary itself and not through a transaction pooler.
+
+use crate::Error;
+use crate::statements::statement;
+use portolan_pg::{Read, Statement};
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
+
+/// The oldest step that this program works with.
+pub const SCHEMA_OLDEST: i64 = 6;
+/// The newest step that this program knows.
+pub const SCHEMA_NEWEST: i64 = 6;
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its number.
+    pub version: i64,
+    /// Its name.
+    pub description: String,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
+/// Applies every step that the database does not have yet; returns those.
+///
+/// Waits for another process that is migrating. Dropped, it leaves the step under way undone: each is one transaction.
+pub async fn up(url: &str) -> Result<Vec<Step>, Error> {
+    let mut connection = connect(url).await?;
+    let before = applied(&mut connection).await?;
+    MIGRATOR.run(&mut connection).await?;
+    let steps = steps(&before);
+    connection.close().await?;
+    Ok(steps
+        .into_iter()
+        .filter(|step| !step.applied)
+        .map(|step| Step {
+            applied: true,
+            ..step
+        })
+        .collect())
+}
+
+/// Every step, and whether the database has it. Changes nothing.
+pub async fn status(url: &str) -> Result<Vec<Step>, Error> {
+    let mut connection = connect(url).await?;
+    let applied = applied(&mut connection).await?;
+    connection.close().await?;
+    Ok(steps(&applied))
+}
+
+async fn connect(url: &str) -> Result<sqlx::PgConnection, Error> {
+    let options: PgConnectOptions = url.parse()?;
+    let options = options
+        .application_name("portolan/migrate")
+        .disable_statement_logging();
+    Ok(options.connect().await?)
+}
+
+async fn applied(connection: &mut sqlx::PgConnection) -> Result<Vec<i64>, Error> {
+    let exists: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
+        .fetch_one(&mut *connection)
+        .await?;
+    if exists.is_none() {
+        return Ok(Vec::new());
+    }
+    let applied = connection
+        .list_applied_migrations(&MIGRATOR.table_name)
+        .await?;
+    Ok(applied.into_iter().map(|step| step.version).collect())
+}
+
+fn steps(applied: &[i64]) -> Vec<Step> {
+    MIGRATOR
+        .iter()
+        .map(|step| Step {
+            version: step.version,
+            description: step.description.to_string(),
+            applied: applied.contains(&step.version),
+        })
+        .collect()
+}
+
+static HAS_STEPS: Statement = statement!(
+    "migrate.has_steps",
+    [],
+    "SELECT to_regclass('_sqlx_migrations') IS NOT NULL",
+);
+
+static NEWEST: Statement = statement!(
+    "migrate.newest_step",
+    [],
+    "SELECT newest.version, newest.success FROM _sqlx_migrations AS newest ORDER BY newest.version DESC LIMIT 1",
+);
+
+/// Whether this program can work with the database's schema; returns the newest step it has.
+///
+/// # Errors
+/// [`Error::SchemaMissing`], [`Error::SchemaTooOld`], [`Error::SchemaTooNew`], [`Error::SchemaBroken`]: each says what
+/// to do.
+pub async fn check(db: &impl Read) -> Result<i64, Error> {
+    let decoding = Error::decoding("_sqlx_migrations");
+    if !db
+        .query_one(&HAS_STEPS, &[])
+        .await?
+        .try_get(0)
+        .map_err(&decoding)?
+    {
+        return Err(Error::SchemaMissing);
+    }
+    let row = db
+        .query_opt(&NEWEST, &[])
+        .await?
+        .ok_or(Error::SchemaMissing)?;
+    let version: i64 = row.try_get(0).map_err(&decoding)?;
+    if !row.try_get::<_, bool>(1).map_err(decoding)? {
+        return Err(Error::SchemaBroken { version });
+    }
+    if version < SCHEMA_OLDEST {
+        return Err(Error::SchemaTooOld {
+            found: version,
+            oldest: SCHEMA_OLDEST,
+        });
+    }
+    if version > SCHEMA_NEWEST {
+        return Err(Error::SchemaTooNew {
+            found: version,
+            newest: SCHEMA_NEWEST,
+        });
+    }
+    Ok(version)
+}
+
+pub(crate) static STATEMENTS: &[&Statement] = &[&HAS_STEPS, &NEWEST];
+
+#[cfg(test)]
+mod tests {
+    use super::{MIGRATOR, SCHEMA_NEWEST, SCHEMA_OLDEST};
+
+    #[test]
+    fn the_newest_step_known_is_the_newest_embedded() {
+        let newest = MIGRATOR.iter().map(|step| step.version).max();
+        assert_eq!(newest, Some(SCHEMA_NEWEST));
+        assert!((1..=SCHEMA_NEWEST).contains(&SCHEMA_OLDEST));
+    }
+}

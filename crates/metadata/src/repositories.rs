@@ -1,0 +1,248 @@
+//! Repositories: found and locked by path, made by a first push, renamed out of the way when they go.
+
+use crate::access::{Access, access_columns, access_from};
+use crate::columns::{before_nul, limit, parsed};
+use crate::statements::statement;
+use crate::{Error, NamespaceId, Principal, RepositoryId};
+use portolan_oci::RepositoryName;
+use portolan_pg::{Read, Statement, Tx};
+use std::time::SystemTime;
+
+/// Who may read without a right of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Visibility {
+    /// Nobody.
+    Private,
+    /// Everybody.
+    Public,
+}
+
+impl Visibility {
+    /// The word in the database and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Public => "public",
+        }
+    }
+}
+
+/// A repository as an administrator sees it.
+#[derive(Debug, Clone)]
+pub struct RepositoryRow {
+    /// Its id.
+    pub id: RepositoryId,
+    /// Its canonical name.
+    pub name: RepositoryName,
+    /// Who may read it.
+    pub visibility: Visibility,
+    /// When it was made.
+    pub created_at: SystemTime,
+}
+
+/// How often a row may vanish between the attempt to insert it and the attempt to lock the one in the way:
+/// each time somebody has to have removed one in between.
+pub(crate) const ATTEMPTS: u32 = 5;
+
+static LOCK: Statement = statement!(
+    "repositories.lock",
+    [TEXT, TEXT, INT8, INT8],
+    concat!(
+        "SELECT ",
+        access_columns!(),
+        ", coalesce((SELECT setting.value = 'true'::jsonb FROM setting WHERE setting.name = 'read_only'), false)",
+        access_from!(
+            "(VALUES ($1::text, $2::text, $3::bigint, $4::bigint)) AS k(path, namespace, account_id, generation)",
+            "FOR KEY SHARE"
+        ),
+    ),
+);
+
+/// The first statement of every write transaction: finds the repository, locks it against removal and
+/// decides the principal's right to it.
+///
+/// Never with an id from an earlier request: a repository that was removed and made anew is another one.
+///
+/// # Errors
+/// [`Error::ReadOnly`] where the registry takes no writes.
+pub async fn lock(tx: &Tx, path: &RepositoryName, principal: &Principal) -> Result<Access, Error> {
+    let (account, generation) = principal.parameters();
+    let row = tx
+        .query_one(
+            &LOCK,
+            &[&path.as_str(), &path.namespace(), &account, &generation],
+        )
+        .await?;
+    let decoding = Error::decoding("repository");
+    if row.try_get(Access::COLUMNS).map_err(&decoding)? {
+        return Err(Error::ReadOnly);
+    }
+    Access::decode(&row, 0).map_err(decoding)
+}
+
+static FIND_NAMESPACE: Statement = statement!(
+    "repositories.find_namespace",
+    [TEXT],
+    "SELECT namespace.id FROM namespace WHERE namespace.name = $1",
+);
+
+static INSERT_ORGANIZATION: Statement = statement!(
+    "repositories.insert_organization",
+    [TEXT],
+    "INSERT INTO account (kind, name) VALUES ('organization', $1) ON CONFLICT (name) DO NOTHING",
+);
+
+static INSERT_NAMESPACE: Statement = statement!(
+    "repositories.insert_namespace",
+    [TEXT],
+    "INSERT INTO namespace (name, owner_account_id)
+     SELECT account.name, account.id FROM account WHERE account.name = $1
+     ON CONFLICT (name) DO NOTHING",
+);
+
+static INSERT: Statement = statement!(
+    "repositories.insert",
+    [TEXT, INT8, INT8],
+    "INSERT INTO repository (path, namespace_id, created_by) VALUES ($1, $2, $3)
+     ON CONFLICT (path) DO NOTHING
+     RETURNING id",
+);
+
+static LOCK_ID: Statement = statement!(
+    "repositories.lock_id",
+    [TEXT],
+    "SELECT repository.id FROM repository
+     WHERE repository.path = $1 AND repository.state = 'active'
+     FOR KEY SHARE",
+);
+
+/// Makes a private repository, and its namespace with an organization that owns it where there is none.
+///
+/// The caller has decided by [`Access::may_create`] that the principal may; without a namespace only a
+/// superuser does. Where another has made the repository meanwhile, that one is locked and returned.
+pub async fn create(
+    tx: &Tx,
+    path: &RepositoryName,
+    principal: &Principal,
+) -> Result<RepositoryId, Error> {
+    let decoding = Error::decoding("repository");
+    let namespace = namespace(tx, path.namespace()).await?;
+    for _ in 0..ATTEMPTS {
+        let made = tx
+            .query_opt(&INSERT, &[&path.as_str(), &namespace, &principal.account()])
+            .await?;
+        let found = match made {
+            Some(row) => Some(row),
+            // A new statement: the one that waited for the other's insert does not see its row.
+            None => tx.query_opt(&LOCK_ID, &[&path.as_str()]).await?,
+        };
+        if let Some(row) = found {
+            return row.try_get(0).map_err(decoding);
+        }
+    }
+    Err(Error::Contended {
+        table: "repository",
+    })
+}
+
+async fn namespace(tx: &Tx, name: &str) -> Result<NamespaceId, Error> {
+    let decoding = Error::decoding("namespace");
+    if let Some(row) = tx.query_opt(&FIND_NAMESPACE, &[&name]).await? {
+        return row.try_get(0).map_err(decoding);
+    }
+    tx.execute(&INSERT_ORGANIZATION, &[&name]).await?;
+    tx.execute(&INSERT_NAMESPACE, &[&name]).await?;
+    let row = tx.query_one(&FIND_NAMESPACE, &[&name]).await?;
+    row.try_get(0).map_err(decoding)
+}
+
+static SET_VISIBILITY: Statement = statement!(
+    "repositories.set_visibility",
+    [TEXT, TEXT],
+    "UPDATE repository SET visibility = $2 WHERE repository.path = $1 AND repository.state = 'active'",
+);
+
+/// Sets who may read a repository; false: there is none of that name.
+pub async fn set_visibility(
+    tx: &Tx,
+    path: &RepositoryName,
+    visibility: Visibility,
+) -> Result<bool, Error> {
+    Ok(tx
+        .execute(&SET_VISIBILITY, &[&path.as_str(), &visibility.as_str()])
+        .await?
+        == 1)
+}
+
+static MARK_DELETED: Statement = statement!(
+    "repositories.mark_deleted",
+    [TEXT],
+    "UPDATE repository
+     SET state = 'removing', removed_at = now(), removed_path = path, path = '~' || id
+     WHERE repository.path = $1 AND repository.state = 'active'
+     RETURNING id",
+);
+
+/// Takes a repository out of use; its name is free at once, its rows go later, in bounded steps.
+///
+/// One UPDATE renames and marks. The path is a key, so it waits for every write transaction that has
+/// locked the repository, and those that come after do not find it.
+pub async fn mark_deleted(tx: &Tx, path: &RepositoryName) -> Result<Option<RepositoryId>, Error> {
+    let row = tx.query_opt(&MARK_DELETED, &[&path.as_str()]).await?;
+    row.map(|row| row.try_get(0))
+        .transpose()
+        .map_err(Error::decoding("repository"))
+}
+
+static LIST: Statement = statement!(
+    "repositories.list",
+    [TEXT, INT8],
+    "SELECT repository.id, repository.path, repository.visibility = 'public', repository.created_at
+     FROM repository
+     WHERE repository.path > $1 AND repository.state = 'active'
+     ORDER BY repository.path
+     LIMIT $2",
+);
+
+/// Every repository after `last`, in the order of paths, whoever may read it.
+pub async fn list(
+    db: &impl Read,
+    last: Option<&str>,
+    rows: usize,
+) -> Result<Vec<RepositoryRow>, Error> {
+    let found = db
+        .query(
+            &LIST,
+            &[&before_nul(last.unwrap_or_default()), &limit(rows)],
+        )
+        .await?;
+    let decode = |row: &tokio_postgres::Row| {
+        Ok(RepositoryRow {
+            id: row.try_get(0)?,
+            name: parsed(row, 1)?,
+            visibility: if row.try_get(2)? {
+                Visibility::Public
+            } else {
+                Visibility::Private
+            },
+            created_at: row.try_get(3)?,
+        })
+    };
+    found
+        .iter()
+        .map(decode)
+        .collect::<Result<_, _>>()
+        .map_err(Error::decoding("repository"))
+}
+
+pub(crate) static STATEMENTS: &[&Statement] = &[
+    &LOCK,
+    &FIND_NAMESPACE,
+    &INSERT_ORGANIZATION,
+    &INSERT_NAMESPACE,
+    &INSERT,
+    &LOCK_ID,
+    &SET_VISIBILITY,
+    &MARK_DELETED,
+    &LIST,
+];
