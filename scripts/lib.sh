@@ -114,7 +114,8 @@ unprivileged() {
     exec setpriv --reuid "$(id -u "$name")" --regid "$(id -g "$name")" --clear-groups "$@"
 }
 
-# start_postgres: a server for this script; sets POSTGRES_PORT. Not durable: it ends with the script.
+# start_postgres [OPTION..]: a server for this script; sets POSTGRES_PORT and POSTGRES_PID. Not durable, unless the
+# options say so: it ends with the script.
 start_postgres() {
     local bin data=$SCRATCH/postgres
     bin=$(postgres_bin) || die 'no PostgreSQL found: scripts/setup.sh postgres'
@@ -125,7 +126,7 @@ start_postgres() {
         > "$SCRATCH/initdb.log" 2>&1 || { cat "$SCRATCH/initdb.log" >&2; die 'initdb failed'; }
     POSTGRES_PORT=$(free_port)
     (cd / && LC_ALL=C unprivileged "$bin/postgres" -D "$data" -p "$POSTGRES_PORT" -k '' \
-        -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=100) \
+        -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=100 "$@") \
         > "$SCRATCH/postgres.log" 2>&1 < /dev/null &
     POSTGRES_PID=$!
     at_end "stop_process $POSTGRES_PID INT"
@@ -143,7 +144,7 @@ sql() {
 
 # --- S3 ------------------------------------------------------------------------------------------------------------
 
-# start_s3: an S3 server with an empty bucket `portolan`; sets S3_PORT, S3_ACCESS_KEY, S3_SECRET_KEY.
+# start_s3: an S3 server with an empty bucket `portolan`; sets S3_PORT, S3_PID, S3_ACCESS_KEY, S3_SECRET_KEY.
 start_s3() {
     S3_PORT=$(free_port)
     S3_ACCESS_KEY=portolan
@@ -151,7 +152,8 @@ start_s3() {
     mkdir -p "$SCRATCH/s3/meta" "$SCRATCH/s3/data"
     ROOT_ACCESS_KEY=$S3_ACCESS_KEY ROOT_SECRET_KEY=$S3_SECRET_KEY versitygw --port "127.0.0.1:$S3_PORT" --quiet \
         posix --sidecar "$SCRATCH/s3/meta" "$SCRATCH/s3/data" > "$SCRATCH/s3.log" 2>&1 < /dev/null &
-    at_end "stop_process $!"
+    S3_PID=$!
+    at_end "stop_process $S3_PID"
     # curl 7.88 does not sign the digest of an empty body by itself.
     until_true 30 curl -sf -o /dev/null -X PUT --aws-sigv4 aws:amz:us-east-1:s3 \
         -H "x-amz-content-sha256: $(sha256sum < /dev/null | cut -d' ' -f1)" --user "$S3_ACCESS_KEY:$S3_SECRET_KEY" "http://127.0.0.1:$S3_PORT/portolan" ||

@@ -94,6 +94,12 @@ pub enum Error {
     /// The blob is still named by a manifest of the same repository.
     #[error("a manifest of this repository still references the blob")]
     BlobReferenced,
+    /// Writes are switched off for a while; pulls go on.
+    #[error("the registry is in read-only mode")]
+    ReadOnly {
+        /// How long the client should wait.
+        retry_after: Duration,
+    },
     /// More work than the bounds allow; worth another try.
     #[error("too many requests")]
     Overloaded {
@@ -134,33 +140,42 @@ pub enum UnavailableCause {
 /// What a client is told to wait when a dependency is down: long enough for a fail-over's first seconds,
 /// short enough that a client which retries three times sees the recovery.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(2);
+/// What a client is told to wait in read-only mode, which lasts minutes at the least.
+const RETRY_READ_ONLY: Duration = Duration::from_secs(60);
 /// What a client is told to wait when a bounded queue is full: queues drain in well under a second.
 const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
 
 impl Error {
     /// Whether the whole transaction may succeed when it is run again.
-    pub fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         matches!(self, Self::Metadata(cause) if cause.is_retryable())
     }
 }
 
 impl From<portolan_metadata::Error> for Error {
     fn from(cause: portolan_metadata::Error) -> Self {
-        use portolan_pg::Error as Pg;
+        use portolan_metadata::Error as Metadata;
         match cause {
-            portolan_metadata::Error::TagChanged { current } => {
-                Self::PreconditionFailed { current }
+            Metadata::TagChanged { current } => Self::PreconditionFailed { current },
+            Metadata::PrincipalEnded => Self::CredentialsVoid,
+            Metadata::ReadOnly => Self::ReadOnly { retry_after: RETRY_READ_ONLY },
+            Metadata::Pg(ref pg) if pg.is_overload() => {
+                Self::Overloaded { retry_after: pg.retry_after().unwrap_or(RETRY_OVERLOADED) }
             }
-            portolan_metadata::Error::Pg(Pg::QueueFull { .. } | Pg::DeadlineExceeded { .. }) => {
-                Self::Overloaded { retry_after: RETRY_OVERLOADED }
-            }
-            portolan_metadata::Error::Pg(ref pg) if pg.is_unavailable() => Self::Unavailable {
-                retry_after: RETRY_UNAVAILABLE,
+            Metadata::Pg(ref pg) if is_down(pg) => Self::Unavailable {
+                retry_after: pg.retry_after().unwrap_or(RETRY_UNAVAILABLE),
                 cause: UnavailableCause::Metadata(cause),
             },
             other => Self::Metadata(other),
         }
     }
+}
+
+/// Whether Postgres is out of reach, rather than displeased.
+fn is_down(cause: &portolan_pg::Error) -> bool {
+    use portolan_pg::Error as Pg;
+    cause.is_connection_lost()
+        || matches!(cause, Pg::Unavailable { .. } | Pg::Closed | Pg::CommitUnknown { .. })
 }
 
 impl From<portolan_pg::Error> for Error {

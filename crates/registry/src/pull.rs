@@ -169,7 +169,7 @@ impl Registry {
         Ok(resolved.expect("a resolving statement answers one row for every key"))
     }
 
-    async fn source(&self, digest: Digest, row: BlobRow) -> Result<BlobSource, Error> {
+    pub(crate) async fn source(&self, digest: Digest, row: BlobRow) -> Result<BlobSource, Error> {
         if let Some(content) = row.content {
             return Ok(BlobSource::Bytes(content));
         }

@@ -4,6 +4,7 @@
 //! referrers, own), blobs by digest, the parents' child rows, tags by name, the queue.
 
 use crate::transaction::{Acknowledge, Attempts, lock_for_push};
+use crate::pull::{BlobSource, Purpose};
 use crate::{Caller, Error, Registry};
 use bytes::Bytes;
 use portolan_auth::Action;
@@ -11,7 +12,9 @@ use portolan_metadata::access::{AccessKey, ResolveAccess};
 use portolan_metadata::manifests::{self, Child, NewManifest};
 use portolan_metadata::tags::{self, Expect, TagMove};
 use portolan_metadata::{ManifestId, RepositoryId, blobs, gc, manifest_contents};
-use portolan_oci::{Algorithm, Digest, Manifest, MediaType, Reference, RepositoryName, TagName};
+use portolan_oci::{
+    Algorithm, Digest, Manifest, MediaType, Platform, Reference, RepositoryName, TagName, media_type,
+};
 use portolan_pg::Tx;
 
 /// A manifest to store.
@@ -58,6 +61,7 @@ pub enum PushWarning {
 /// A manifest read and hashed, before any statement.
 struct Prepared {
     manifest: Manifest,
+    row: NewManifest,
     digest: Digest,
     tags: Vec<TagName>,
     required_blobs: Vec<Digest>,
@@ -84,7 +88,8 @@ impl Registry {
         name: &RepositoryName,
         request: PutManifest,
     ) -> Result<Pushed, Error> {
-        let prepared = prepare(&request)?;
+        let mut prepared = prepare(&request)?;
+        prepared.row.platform = self.platform(caller, name, &prepared.manifest).await;
         let acknowledge = if prepared.tags.is_empty() {
             Acknowledge::AtCommit
         } else {
@@ -105,6 +110,38 @@ impl Registry {
             tags: prepared.tags,
             warnings,
         })
+    }
+}
+
+/// The members of an image config that a page of tags shows.
+#[derive(serde::Deserialize)]
+struct ImageConfig {
+    os: String,
+    architecture: String,
+    variant: Option<String>,
+}
+
+impl Registry {
+    /// What an image runs on, from its config; `None` where that cannot be told. A push never fails for it.
+    async fn platform(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        manifest: &Manifest,
+    ) -> Option<Platform> {
+        let config = manifest.config()?;
+        let is_image_config =
+            matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
+        if !is_image_config || config.size > self.0.limits.small_blob_max {
+            return None;
+        }
+        let (_, found) = self.resolve_blob(caller, name, config.digest, Purpose::Get).await.ok()?;
+        let row = found.filter(|row| row.size <= self.0.limits.small_blob_max)?;
+        let BlobSource::Bytes(content) = self.source(config.digest, row).await.ok()? else {
+            return None;
+        };
+        let ImageConfig { os, architecture, variant } = serde_json::from_slice(&content).ok()?;
+        Some(Platform { os, architecture, variant, ..Platform::default() })
     }
 }
 
@@ -131,7 +168,8 @@ fn prepare(request: &PutManifest) -> Result<Prepared, Error> {
     children.sort();
     children.dedup();
     let required_blobs = manifest.required_blobs();
-    Ok(Prepared { manifest, digest, tags, required_blobs, children })
+    let row = NewManifest::of(&manifest, digest, request.payload.len() as u64);
+    Ok(Prepared { manifest, row, digest, tags, required_blobs, children })
 }
 
 async fn store(
@@ -144,14 +182,7 @@ async fn store(
     let repository = lock_for_push(tx, caller, name).await?;
     let related =
         manifests::lock_related(tx, repository, &prepared.digest, &prepared.children).await?;
-    let children: Vec<Child> = prepared
-        .children
-        .iter()
-        .map(|digest| Child {
-            digest: *digest,
-            id: related.iter().find(|(_, known)| known == digest).map(|(id, _)| *id),
-        })
-        .collect();
+    let children = Child::list(&prepared.manifest, &related);
     let missing: Vec<Digest> =
         children.iter().filter(|child| child.id.is_none()).map(|child| child.digest).collect();
     if let Some(digest) = manifests::removed_by_collection(tx, repository, &missing).await? {
@@ -159,11 +190,13 @@ async fn store(
     }
 
     manifest_contents::insert(tx, &prepared.digest, &request.payload).await?;
-    let new = NewManifest::of(&prepared.manifest, prepared.digest, request.payload.len() as u64);
-    let manifest = manifests::insert(tx, repository, &new).await?;
+    let manifest = manifests::insert(tx, repository, &prepared.row).await?;
     reference_blobs(tx, repository, manifest, &prepared.required_blobs).await?;
     manifests::insert_children(tx, repository, manifest, &children).await?;
     manifests::adopt_orphaned_children(tx, repository, &prepared.digest, manifest).await?;
+    let mut touched = vec![manifest];
+    // Whatever loses its last tag here is as young again as what is pushed.
+    let mut touched = vec![manifest];
     for tag in &prepared.tags {
         let step = TagMove {
             repository,
@@ -173,9 +206,9 @@ async fn store(
             actor: caller.principal,
             expect: request.expect.as_ref(),
         };
-        tags::move_to(tx, &step).await?;
+        touched.extend(tags::move_to(tx, &step).await?.abandoned);
     }
-    gc::touch_manifest(tx, manifest).await?;
+    gc::touch_manifests(tx, &touched).await?;
 
     let total = children.len();
     let missing = missing.len();
