@@ -1,7 +1,11 @@
 //! Makes one connection: address, TLS, login, session settings, a check of the server's role, and the task that
 //! drives it until it ends. How often and how many at once is the business of [`crate::dial`].
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use deadpool_postgres::ClientWrapper;
 use tokio::{
@@ -34,6 +38,7 @@ pub(crate) struct Connector {
     timeout: Duration,
     farewell: Duration,
     tracker: TaskTracker,
+    alive: Arc<AtomicUsize>,
     metrics: Metrics,
 }
 
@@ -51,6 +56,7 @@ impl Connector {
         mut endpoint: Endpoint,
         policy: &Policy,
         tracker: TaskTracker,
+        alive: Arc<AtomicUsize>,
         metrics: Metrics,
     ) -> Self {
         prepare(&mut endpoint.config, policy);
@@ -60,6 +66,7 @@ impl Connector {
             timeout: policy.dial.timeout,
             farewell: policy.age.farewell,
             tracker,
+            alive,
             metrics,
         }
     }
@@ -118,7 +125,12 @@ impl Connector {
     {
         let farewell = CancellationToken::new();
         let ending = Arc::new(Ending::default());
-        let life = Life::begin(self.role, Arc::clone(&ending), self.metrics.clone());
+        let life = Life::begin(
+            self.role,
+            Arc::clone(&ending),
+            Arc::clone(&self.alive),
+            self.metrics.clone(),
+        );
         let (limit, dropped, role) = (self.farewell, farewell.clone(), self.role);
         self.tracker.spawn(async move {
             let mut life = life;

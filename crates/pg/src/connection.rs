@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use deadpool::managed::{self, RecycleError, RecycleResult};
@@ -89,17 +92,25 @@ pub(crate) struct Life {
     role: Role,
     began: Instant,
     ending: Arc<Ending>,
+    alive: Arc<AtomicUsize>,
     metrics: Metrics,
 }
 
 impl Life {
-    pub(crate) fn begin(role: Role, ending: Arc<Ending>, metrics: Metrics) -> Self {
+    pub(crate) fn begin(
+        role: Role,
+        ending: Arc<Ending>,
+        alive: Arc<AtomicUsize>,
+        metrics: Metrics,
+    ) -> Self {
         let server = ServerLabel { server: role };
         metrics.open.get_or_create(&server).inc();
+        alive.fetch_add(1, Ordering::AcqRel);
         Self {
             role,
             began: Instant::now(),
             ending,
+            alive,
             metrics,
         }
     }
@@ -112,6 +123,7 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::AcqRel);
         let reason = *self.ending.0.get_or_init(|| CloseReason::Lost);
         let server = self.role;
         let labels = CloseLabels { server, reason };

@@ -6,7 +6,10 @@
 //! away at once until the next attempt is due: a server that is down is not worth a queue.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,13 +59,15 @@ pub(crate) struct Dock {
     laid_down: Semaphore,
     wanted_more: Notify,
     door: watch::Sender<Door>,
+    /// Connections to the server that exist, wherever they are.
+    alive: Arc<AtomicUsize>,
 }
 
 /// One lock for both, so that a connection and the wish it fulfils leave together: in between the dialling task
 /// would see a wish without a connection, and make one too many.
 #[derive(Debug, Default)]
 struct Berth {
-    /// The one laid down last is taken first. Never holds more than were being dialled at once.
+    /// The one laid down last is taken first.
     ready: Vec<Connection>,
     wanted: usize,
 }
@@ -74,6 +79,7 @@ impl Dock {
             laid_down: Semaphore::new(0),
             wanted_more: Notify::new(),
             door: watch::Sender::new(Door::Open),
+            alive: Arc::default(),
         }
     }
 
@@ -90,8 +96,10 @@ impl Dock {
             {
                 return Ok(connection);
             }
+            // While there are others, one may come back: a server with no room for more still serves those it has.
             if let Door::Shut(failure) = &*door.borrow_and_update()
                 && Instant::now() < failure.next_attempt
+                && self.alive() == 0
             {
                 return Err(failure.clone());
             }
@@ -113,6 +121,22 @@ impl Dock {
             Door::Open => None,
             Door::Doubtful(failure) | Door::Shut(failure) => Some(failure.clone()),
         }
+    }
+
+    /// Counts the connections that exist; each adds itself, and takes itself away when it ends.
+    pub(crate) fn register(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.alive)
+    }
+
+    /// Connections to the server that exist at present.
+    pub(crate) fn alive(&self) -> usize {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody waits here for a connection: then one that comes back should be laid down here. A free one now
+    /// is better than a new one soon.
+    pub(crate) fn is_waited_at(&self) -> bool {
+        self.missing() > 0
     }
 
     /// Connections lying here.
@@ -140,7 +164,8 @@ impl Dock {
         removed
     }
 
-    fn lay_down(&self, connection: Connection) {
+    /// Lays a connection down for whoever has waited longest.
+    pub(crate) fn lay_down(&self, connection: Connection) {
         self.berth().ready.push(connection);
         self.laid_down.add_permits(1);
     }

@@ -91,7 +91,14 @@ impl Pool {
         let tracker = TaskTracker::new();
         let shutdown = CancellationToken::new();
         let dock = Arc::new(Dock::new());
-        let connector = Connector::new(role, endpoint, &policy, tracker.clone(), metrics.clone());
+        let connector = Connector::new(
+            role,
+            endpoint,
+            &policy,
+            tracker.clone(),
+            dock.register(),
+            metrics.clone(),
+        );
         let dialler = Dialler {
             connector: Arc::new(connector),
             dock: Arc::clone(&dock),
@@ -149,6 +156,7 @@ impl Pool {
         shared.objects.close();
         shared.tracker.close();
         shared.tracker.wait().await;
+        shared.count_idle();
     }
 }
 
@@ -222,7 +230,7 @@ impl Shared {
                 Ok(Err(PoolError::Backend(failure))) => return Err(unavailable(failure)),
                 // Timeouts and hooks are not configured.
                 Ok(Err(_closed)) => return Err(Error::Closed),
-                Err(_elapsed) => return Err(self.too_slow(began)),
+                Err(_elapsed) => return Err(self.too_slow(share, began)),
             };
             if self.answers(&object, deadline).await {
                 self.lent.fetch_add(1, Ordering::AcqRel);
@@ -260,14 +268,18 @@ impl Shared {
     }
 
     /// The deadline passed while a connection was being made.
-    fn too_slow(&self, began: Instant) -> Error {
-        let failure = self.dock.failure().unwrap_or_else(|| DialFailure {
-            error: DialError::Slow {
-                waited: began.elapsed(),
-            },
+    fn too_slow(&self, share: Share, began: Instant) -> Error {
+        let waited = began.elapsed();
+        if let Some(failure) = self.dock.failure() {
+            return unavailable(failure);
+        }
+        if self.dock.alive() > 0 {
+            return Error::DeadlineExceeded { share, waited };
+        }
+        unavailable(DialFailure {
+            error: DialError::Slow { waited },
             next_attempt: Instant::now(),
-        });
-        unavailable(failure)
+        })
     }
 
     /// Takes a connection back: to the others if it is still good, otherwise away.
@@ -277,6 +289,8 @@ impl Shared {
         if let Some(reason) = object.due(now) {
             object.end(reason);
             drop(Object::take(object));
+        } else if self.dock.is_waited_at() {
+            self.dock.lay_down(Object::take(object));
         } else {
             drop(object);
         }

@@ -45,6 +45,10 @@ done
 rm -rf "$1"
 "#;
 
+/// The certificate, in PEM, of an authority whose key nobody has; it signed the one of [`PgOptions::with_tls`]. Both are
+/// valid from 2020 to 2120.
+pub const TLS_AUTHORITY: &str = include_str!("pg_cluster/tls/authority.pem");
+
 /// How a cluster is started.
 #[derive(Debug, Clone, Default)]
 pub struct PgOptions {
@@ -74,6 +78,14 @@ impl PgOptions {
     pub fn with_file(mut self, name: &'static str, content: &'static str) -> Self {
         self.files.push((name, content));
         self
+    }
+
+    /// Speaks TLS as `localhost`, with a certificate that [`TLS_AUTHORITY`] vouches for.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        self.with_file("server.crt", include_str!("pg_cluster/tls/server.pem"))
+            .with_file("server.key", include_str!("pg_cluster/tls/server.key"))
+            .with("ssl", "on")
     }
 
     /// Starts the cluster.
