@@ -4,7 +4,7 @@ use crate::descriptor::MAX_SIZE;
 use crate::json::Unpickable;
 use crate::{DigestError, MediaTypeError};
 
-/// Why a value is not a [`Descriptor`].
+/// Why a value is not a [`Descriptor`](crate::Descriptor).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DescriptorError {
     /// It is not an object.
