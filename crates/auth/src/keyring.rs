@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
+use tokio::sync::MutexGuard;
 
 /// No two reads of the key table start within this time (design: "an unknown `kid` costs at most one key read
 /// per second").
@@ -108,8 +109,8 @@ impl Keyring {
             .ok_or(Error::Token(TokenFault::UnknownKey))
     }
 
-    /// The ring, read again if it has become old. An old ring still serves where the table is out of reach:
-    /// pulls outlive the primary.
+    /// The ring, read again if it has become old. An old ring still serves where the table is out of reach
+    /// (pulls outlive the primary), and while another caller is reading.
     async fn refreshed(&self) -> Result<Arc<Ring>, Error> {
         let ring = self.current();
         let now = self.clock.now();
@@ -117,8 +118,14 @@ impl Keyring {
             return Ok(ring);
         }
         let fresh = |ring: &Ring| !is_older(ring.loaded_at, now, RING_AGE_MAX);
-        match self.lookup(fresh).await {
-            Err(Error::KeysUnavailable(_)) if ring.loaded_at.is_some() => Ok(ring),
+        if ring.loaded_at.is_none() {
+            return self.lookup(fresh).await;
+        }
+        let Ok(gate) = self.gate.try_lock() else {
+            return Ok(ring);
+        };
+        match self.lookup_holding(gate, fresh).await {
+            Err(Error::KeysUnavailable(_)) => Ok(ring),
             other => other,
         }
     }
@@ -126,7 +133,15 @@ impl Keyring {
     /// Reads the table unless `satisfied` by what another caller has read meanwhile, or the last read is too
     /// recent. Dropping this future lets the next waiter go; an unfinished read counts as one.
     async fn lookup(&self, satisfied: impl Fn(&Ring) -> bool) -> Result<Arc<Ring>, Error> {
-        let mut last = self.gate.lock().await;
+        let gate = self.gate.lock().await;
+        self.lookup_holding(gate, satisfied).await
+    }
+
+    async fn lookup_holding(
+        &self,
+        mut last: MutexGuard<'_, Option<SystemTime>>,
+        satisfied: impl Fn(&Ring) -> bool,
+    ) -> Result<Arc<Ring>, Error> {
         let ring = self.current();
         let now = self.clock.now();
         if satisfied(&ring) {

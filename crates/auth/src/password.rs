@@ -3,11 +3,12 @@
 //! A check costs about 20 ms and 19 MiB on purpose, so few run at a time, few wait, and the rest hear
 //! "later" at once. A name that nobody has costs the same as a wrong password. A password that was right is
 //! remembered, by a keyed digest, together with the stored hash it was right for: scripts that send Basic
-//! with every request pay once, and a changed password is wrong at once, because its hash is another.
+//! with every request pay once, a fleet that logs in at once with one password waits for one hash, and a
+//! changed password is wrong at once, because its hash is another.
 
 use crate::{Error, PasswordHash};
 use aws_lc_rs::hmac;
-use moka::sync::Cache;
+use moka::future::Cache;
 use rand::CryptoRng;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::num::NonZeroUsize;
@@ -41,6 +42,14 @@ impl Default for PasswordLimits {
             waiting: 64,
         }
     }
+}
+
+/// Why a password is not remembered; small, because those who share a check share this.
+#[derive(Debug, Clone, Copy)]
+enum NotRight {
+    Wrong,
+    Overloaded,
+    Cancelled,
 }
 
 /// Hashes and checks passwords.
@@ -95,20 +104,33 @@ impl Passwords {
         let exists = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.clone());
         let memory = self.digest(&password, &stored);
-        if exists && self.remembered.contains_key(&memory) {
-            return Ok(true);
-        }
         let plausible = password.expose_secret().len() <= PASSWORD_BYTES_MAX;
         let checked = if plausible {
             password
         } else {
             SecretString::from("")
         };
-        let right = self.run(move || stored.matches(&checked)).await? && plausible && exists;
-        if right {
-            self.remembered.insert(memory, ());
+        let check = async {
+            let right = self.run(move || stored.matches(&checked)).await;
+            match right {
+                Ok(true) if plausible && exists => Ok(()),
+                Ok(_) => Err(NotRight::Wrong),
+                Err(Error::Overloaded) => Err(NotRight::Overloaded),
+                Err(_) => Err(NotRight::Cancelled),
+            }
+        };
+        // Only what is right stays; equal checks under way are shared, whatever comes out.
+        match self
+            .remembered
+            .try_get_with(memory, check)
+            .await
+            .map_err(|shared| *shared)
+        {
+            Ok(()) => Ok(true),
+            Err(NotRight::Wrong) => Ok(false),
+            Err(NotRight::Overloaded) => Err(Error::Overloaded),
+            Err(NotRight::Cancelled) => Err(Error::Cancelled),
         }
-        Ok(right)
     }
 
     /// Runs `work` on a blocking thread. The permits go with it, so that a caller who gives up does not make
@@ -252,6 +274,20 @@ mod tests {
         assert!(!one.unwrap() && !two.unwrap());
         assert!(matches!(three, Err(Error::Overloaded)));
         assert!(!passwords.verify(secret("d"), None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_fleet_with_one_password_waits_for_one_hash() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let limits = PasswordLimits {
+            parallel: NonZeroUsize::MIN,
+            waiting: 0,
+        };
+        let passwords = Passwords::new(limits, &mut rng).unwrap();
+        let stored = passwords.hash(secret("shared"), &mut rng).await.unwrap();
+        let login = || passwords.verify(secret("shared"), Some(stored.clone()));
+        let (one, two, three) = tokio::join!(login(), login(), login());
+        assert!(one.unwrap() && two.unwrap() && three.unwrap());
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use super::{Auth, Error};
 use portolan_auth::{PasswordHash, Subject, TokenHolder};
-use portolan_metadata::accounts::{CredentialByName, CredentialKey};
+use portolan_metadata::accounts::{AccountName, CredentialByName};
 use portolan_metadata::{AccountId, Principal};
 use secrecy::SecretString;
 
@@ -35,7 +35,7 @@ impl Account {
     /// As a token names it.
     pub(super) fn holder(&self) -> TokenHolder {
         TokenHolder {
-            account: self.id.into(),
+            account: self.id.get(),
             generation: self.generation,
             name: self.name.clone(),
         }
@@ -46,7 +46,7 @@ impl Auth {
     /// The account, if the password is right. A name that nobody has costs as much as a wrong password, and
     /// sounds the same.
     pub(crate) async fn check(&self, login: Login) -> Result<Account, Error> {
-        let found = match login.name.parse::<Subject>() {
+        let found = match login.name.parse() {
             Ok(name) => self.find(name).await?,
             Err(_) => None,
         };
@@ -58,33 +58,19 @@ impl Auth {
         }
     }
 
-    async fn find(&self, name: Subject) -> Result<Option<(Account, PasswordHash)>, Error> {
-        let key = CredentialKey {
-            name: name.to_string(),
-        };
-        let Some(row) = self
-            .0
-            .router
-            .read_fresh::<CredentialByName>(key)
-            .await?
-            .value
-        else {
+    async fn find(&self, name: AccountName) -> Result<Option<(Account, PasswordHash)>, Error> {
+        let subject: Subject = name.as_str().parse()?;
+        let Some(row) = self.0.router.read_fresh::<CredentialByName>(name).await?.value else {
             return Ok(None);
         };
-        let stored = match row.password_hash.parse() {
+        let stored = match row.password_hash.as_str().parse() {
             Ok(stored) => stored,
             Err(cause) => {
-                tracing::error!(account = %name, %cause, "account {name} cannot log in: {cause}");
+                tracing::error!(account = %subject, %cause, "account {subject} cannot log in: {cause}");
                 return Ok(None);
             }
         };
-        Ok(Some((
-            Account {
-                id: row.account,
-                generation: row.generation,
-                name,
-            },
-            stored,
-        )))
+        let account = Account { id: row.account, generation: row.generation, name: subject };
+        Ok(Some((account, stored)))
     }
 }

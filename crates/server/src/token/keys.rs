@@ -40,7 +40,7 @@ impl DatabaseKeys {
             let reader = self.router.read_list().await?;
             signing_keys::list(&reader).await?
         };
-        if !rows.is_empty() {
+        if rows.iter().any(|row| row.signs) {
             return Ok(rows);
         }
         self.make_first().await?;
