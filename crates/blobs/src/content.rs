@@ -2,7 +2,7 @@
 
 use crate::Error;
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use futures::stream::{self, BoxStream};
 use std::fs::File;
 use std::io;
@@ -40,6 +40,16 @@ impl Content {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All bytes from the start.
+    pub fn stream(&self) -> BoxStream<'static, Result<Bytes, Error>> {
+        match self {
+            Self::Bytes(bytes) => stream::iter([Ok(bytes.clone())]).boxed(),
+            Self::Spooled(spooled) => {
+                spooled.stream().map_err(|cause| Error::io("spool", cause)).boxed()
+            }
+        }
     }
 }
 

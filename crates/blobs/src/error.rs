@@ -57,10 +57,16 @@ pub enum Cause {
     Io(#[from] io::Error),
     /// S3.
     #[error(transparent)]
-    S3(#[from] S3Failure),
+    S3(Box<S3Failure>),
     /// A bound of our own.
     #[error("{0}")]
     Bound(&'static str),
+}
+
+impl From<S3Failure> for Cause {
+    fn from(failure: S3Failure) -> Self {
+        Self::S3(Box::new(failure))
+    }
 }
 
 /// What S3 said, reduced to what may stand in a log: the SDK's own error holds headers and addresses.

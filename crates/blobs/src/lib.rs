@@ -23,6 +23,8 @@ pub use content::{Content, Spooled};
 pub use directory::DirectoryStore;
 pub use error::{Cause, Error, S3Failure};
 pub use hasher::{HashStateError, Hasher};
+// What `presign_get` answers with, so that who passes it on need not know HTTP.
+pub use http::Uri;
 pub use portolan_oci::{StorageKey, StorageKeyError};
 pub use s3::{S3Credentials, S3Encryption, S3Endpoint, S3Settings, S3Store};
 pub use schedule::{PartSchedule, ScheduleStep};

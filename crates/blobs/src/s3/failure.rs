@@ -1,7 +1,7 @@
 //! S3's failures, sorted by what a caller can do about them.
 
 use crate::Error;
-use crate::error::{Cause, S3Failure};
+use crate::error::S3Failure;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
@@ -116,17 +116,18 @@ pub(super) fn without(operation: &'static str, what: &str) -> Error {
     };
     Error::Failed {
         operation,
-        cause: Cause::S3(said),
+        cause: said.into(),
     }
 }
 
 /// A body that broke off.
 pub(super) fn in_stream(cause: &(dyn StdError + 'static)) -> Error {
-    Error::Unavailable(Cause::S3(S3Failure {
+    let said = S3Failure {
         operation: "GetObject",
         status: None,
         code: None,
         message: DisplayErrorContext(cause).to_string(),
         request_id: None,
-    }))
+    };
+    Error::Unavailable(said.into())
 }
