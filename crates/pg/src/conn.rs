@@ -6,7 +6,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use crate::{
     error::Error,
-    lease::{Lease, Unfinished},
+    lease::Lease,
     statement::{Read, Statement},
 };
 
@@ -88,22 +88,18 @@ impl Outside {
     ) -> Result<Vec<Row>, Error> {
         // Whatever needs an answer before the statement can be sent must be done before BEGIN is.
         self.lease.prepare(statement).await?;
-        let framed = Unfinished::new(&self.lease);
         let client = self.lease.client();
         // Each is sent when first asked for its result, and `join` asks in this order.
         let (begun, rows, ended) = futures::join!(
-            client.batch_execute(&self.begin),
+            self.lease
+                .answered(statement.name, client.batch_execute(&self.begin)),
             self.lease.query(statement, params),
-            client.batch_execute("COMMIT"),
+            self.lease
+                .answered(statement.name, client.batch_execute("COMMIT")),
         );
-        framed.seen();
-        let named = |source| Error::Statement {
-            name: statement.name,
-            source,
-        };
-        begun.map_err(named)?;
+        begun?;
         let rows = rows?;
-        ended.map_err(named)?;
+        ended?;
         Ok(rows)
     }
 }

@@ -30,6 +30,12 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A quiet line is probed after this long; below the minute or two after which address translators forget a line.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
+/// Between the probes. The system's own (75 s, nine times) would keep a dead line for eleven minutes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Probes without an answer until the line is given up: with the interval, about as long as [`TCP_USER_TIMEOUT`].
+const KEEPALIVE_PROBES: u32 = 3;
+
 /// Everything needed to make a connection to one server.
 #[derive(Debug)]
 pub(crate) struct Connector {
@@ -133,7 +139,6 @@ impl Connector {
         );
         let (limit, dropped, role) = (self.farewell, farewell.clone(), self.role);
         self.tracker.spawn(async move {
-            let mut life = life;
             let mut connection = Box::pin(connection);
             let ended = tokio::select! {
                 biased;
@@ -145,10 +150,11 @@ impl Connector {
                 Some(Err(error)) => {
                     tracing::debug!(server = %role, error = %DisplayChain(&error), "a connection to the database ended");
                 }
-                // Dropped: what was sent is finished, then Terminate; a line that is dead is not waited for.
+                // What was sent is finished, then Terminate. A line that does not answer is cut.
                 None => {
-                    life.dropped_by_us(CloseReason::Shutdown);
-                    let _ = timeout(limit, connection).await;
+                    if life.dropped(CloseReason::Shutdown).says_goodbye() {
+                        let _ = timeout(limit, connection).await;
+                    }
                 }
             }
         });
@@ -165,7 +171,10 @@ fn prepare(config: &mut Config, policy: &Policy) {
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(TCP_USER_TIMEOUT);
     }
-    config.keepalives_idle(KEEPALIVE_IDLE);
+    config
+        .keepalives_idle(KEEPALIVE_IDLE)
+        .keepalives_interval(KEEPALIVE_INTERVAL)
+        .keepalives_retries(KEEPALIVE_PROBES);
     if policy.pooler {
         // A pooler drops `options`, or leaks them into the sessions of others: there the role has the settings.
         return;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     connect::Fresh,
-    dial::{DialFailure, Dock},
+    dock::{DialFailure, Dock},
     metrics::{CloseLabels, CloseReason, Metrics, Role, ServerLabel},
     policy::AgePolicy,
 };
@@ -115,9 +115,9 @@ impl Life {
         }
     }
 
-    /// It was dropped by us; `otherwise` is why, if nobody has said.
-    pub(crate) fn dropped_by_us(&mut self, otherwise: CloseReason) {
-        self.ending.say(otherwise);
+    /// It was dropped by us. Returns why; `otherwise`, if nobody has said.
+    pub(crate) fn dropped(&self, otherwise: CloseReason) -> CloseReason {
+        *self.ending.0.get_or_init(|| otherwise)
     }
 }
 

@@ -55,7 +55,6 @@ impl FromStr for Mode {
             "verify-full" => Ok(Self::VerifyFull),
             _ => Err(Error::Url {
                 reason: "`sslmode` must be disable, prefer, require, verify-ca or verify-full",
-                source: None,
             }),
         }
     }
@@ -76,14 +75,12 @@ impl Endpoint {
             mode,
             root_certificates,
         } = Parts::of(url.expose_secret())?;
-        let mut config = Config::from_str(&url).map_err(|source| Error::Url {
-            reason: "it cannot be parsed",
-            source: Some(source),
+        let mut config = Config::from_str(&url).map_err(|_| Error::Url {
+            reason: "it cannot be parsed; special characters of a password must be percent-encoded",
         })?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(Error::Url {
                 reason: "it names no host",
-                source: None,
             });
         }
         config.ssl_mode(match mode {
@@ -114,7 +111,6 @@ impl Parts {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(Error::Url {
                 reason: "it must begin with `postgres://`",
-                source: None,
             });
         }
         let mut parts = Self {
@@ -146,7 +142,6 @@ impl Parts {
 fn unescape(text: &str) -> Result<PathBuf, Error> {
     let malformed = || Error::Url {
         reason: "`sslrootcert` is not properly percent-encoded",
-        source: None,
     };
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -46,12 +46,20 @@ pub enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The server did not answer, not even that the statement took too long: it hangs, or the line does.
+    #[error("statement `{name}` was not answered within {} ms", after.as_millis())]
+    Unanswered {
+        /// The statement's name.
+        name: &'static str,
+        /// How long we waited: the statement's own limit and a little more.
+        after: Duration,
+    },
     /// The line broke while COMMIT was under way: the transaction may or may not have happened.
     #[error("the connection was lost during COMMIT; whether it took effect is not known")]
     CommitUnknown {
         /// How the line broke.
         #[source]
-        source: tokio_postgres::Error,
+        source: Box<Error>,
     },
     /// A statement of this transaction failed, or was abandoned, before: the transaction was rolled back instead.
     #[error("the transaction was rolled back, because a statement in it had not succeeded")]
@@ -83,14 +91,11 @@ pub enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
-    /// The URL is not one of a Postgres server.
+    /// The URL is not one of a Postgres server. Neither the URL nor the parser is quoted: it may hold a password.
     #[error("the database URL is not valid: {reason}")]
     Url {
-        /// What is wrong with it; never quotes the URL, which may hold a password.
+        /// What is wrong with it.
         reason: &'static str,
-        /// What the parser said.
-        #[source]
-        source: Option<tokio_postgres::Error>,
     },
     /// The certificates named by `sslrootcert`, or those of the system, cannot be used.
     #[error("the certificates in `{path}` cannot be used")]
@@ -123,9 +128,10 @@ impl Error {
     /// Whether the server, or the line to it, went away: nothing was decided, another connection may serve.
     pub fn is_connection_lost(&self) -> bool {
         match self {
-            Self::Statement { source, .. } | Self::CommitUnknown { source } => {
+            Self::Statement { source, .. } => {
                 source.is_closed() || source.code().is_some_and(sqlstate::is_shutting_down)
             }
+            Self::Unanswered { .. } | Self::CommitUnknown { .. } => true,
             _ => false,
         }
     }
@@ -158,9 +164,8 @@ impl Error {
 
     fn db_error(&self) -> Option<&DbError> {
         match self {
-            Self::Statement { source, .. }
-            | Self::CommitUnknown { source }
-            | Self::Decode { source, .. } => source.as_db_error(),
+            Self::Statement { source, .. } | Self::Decode { source, .. } => source.as_db_error(),
+            Self::CommitUnknown { source } => source.db_error(),
             _ => None,
         }
     }

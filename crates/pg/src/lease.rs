@@ -5,29 +5,32 @@
 
 use std::{
     fmt,
+    future::Future,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use deadpool::managed::Object;
 use deadpool_postgres::ClientWrapper;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Row, types::ToSql};
 
 use crate::{
     connection::Supply,
     error::Error,
-    metrics::{CloseReason, Role, Share, StatementLabels},
-    pool::{Places, Shared},
+    gates::Places,
+    metrics::{CloseReason, Share, StatementLabels},
+    pool::Shared,
     sqlstate,
     statement::Statement,
 };
 
-/// How much longer than its own limit the server is given to end what a borrower left behind.
-const SETTLE_GRACE: Duration = Duration::from_secs(1);
+/// How much longer than the limit it was told the server is given to say that a statement took too long. Past that
+/// something between us swallows the answers: the server's own timer cannot help then.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// A connection lent to one borrower.
 pub(crate) struct Lease {
@@ -37,6 +40,10 @@ pub(crate) struct Lease {
     share: Share,
     /// Statements sent whose end nobody has seen.
     unfinished: AtomicUsize,
+    /// Whether a statement was not answered in time: the line is no good any more.
+    hung: AtomicBool,
+    /// Whether COMMIT was sent: the server may take as long as it has to, see [`Lease::commit`].
+    committing: AtomicBool,
 }
 
 impl fmt::Debug for Lease {
@@ -61,6 +68,8 @@ impl Lease {
             pool,
             share,
             unfinished: AtomicUsize::new(0),
+            hung: AtomicBool::new(false),
+            committing: AtomicBool::new(false),
         }
     }
 
@@ -81,22 +90,16 @@ impl Lease {
         statement: &'static Statement,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
-        let run = self.run(statement);
         let client = self.client();
-        let result = if self.pool.policy.pooler {
-            client
-                .query_typed(statement.sql, &typed(statement, params))
-                .await
-        } else {
-            match client
-                .prepare_typed_cached(statement.sql, statement.types)
-                .await
-            {
-                Ok(prepared) => client.query(&prepared, params).await,
-                Err(error) => Err(error),
+        let (sql, types) = (statement.sql, statement.types);
+        self.measured(statement, async {
+            if self.pool.policy.pooler {
+                return client.query_typed(sql, &typed(statement, params)).await;
             }
-        };
-        run.ended(result)
+            let prepared = client.prepare_typed_cached(sql, types).await?;
+            client.query(&prepared, params).await
+        })
+        .await
     }
 
     /// Runs a statement and returns how many rows it changed. Cancel safety as for [`Lease::query`].
@@ -105,22 +108,16 @@ impl Lease {
         statement: &'static Statement,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, Error> {
-        let run = self.run(statement);
         let client = self.client();
-        let result = if self.pool.policy.pooler {
-            client
-                .execute_typed(statement.sql, &typed(statement, params))
-                .await
-        } else {
-            match client
-                .prepare_typed_cached(statement.sql, statement.types)
-                .await
-            {
-                Ok(prepared) => client.execute(&prepared, params).await,
-                Err(error) => Err(error),
+        let (sql, types) = (statement.sql, statement.types);
+        self.measured(statement, async {
+            if self.pool.policy.pooler {
+                return client.execute_typed(sql, &typed(statement, params)).await;
             }
-        };
-        run.ended(result)
+            let prepared = client.prepare_typed_cached(sql, types).await?;
+            client.execute(&prepared, params).await
+        })
+        .await
     }
 
     /// Makes sure that running `statement` needs one round trip. Cancel safety as for [`Lease::query`].
@@ -128,42 +125,80 @@ impl Lease {
         if self.pool.policy.pooler {
             return Ok(());
         }
-        let unfinished = Unfinished::new(self);
-        let (sql, types) = (statement.sql, statement.types);
-        let result = self.client().prepare_typed_cached(sql, types).await;
-        unfinished.seen();
-        let name = statement.name;
-        result
-            .map(drop)
-            .map_err(|source| Error::Statement { name, source })
+        let client = self.client();
+        let prepare = client.prepare_typed_cached(statement.sql, statement.types);
+        self.answered(statement.name, prepare).await.map(drop)
     }
 
     /// Runs a command of the crate's own, such as BEGIN. Cancel safety as for [`Lease::query`].
     pub(crate) async fn command(&self, name: &'static str, sql: &str) -> Result<(), Error> {
+        self.answered(name, self.client().batch_execute(sql)).await
+    }
+
+    /// Commits, without the server's time limit.
+    ///
+    /// While COMMIT waits for a synchronous standby, a statement timeout would end the *wait*, and the server would
+    /// report success for a commit that is on one machine only. So the limit is lifted for it, and only we stop
+    /// waiting: with an error, for nobody knows then. The place stays taken until the server has answered, or a standby
+    /// that is away would cost one more session with each attempt.
+    ///
+    /// Cancel safe in that the connection is given back when COMMIT has ended.
+    pub(crate) async fn commit(&self) -> Result<(), Error> {
+        self.committing.store(true, Ordering::Release);
+        self.command("commit", "SET LOCAL statement_timeout = 0; COMMIT")
+            .await
+    }
+
+    /// Waits for an answer, but not much longer than the server may take.
+    pub(crate) async fn answered<T>(
+        &self,
+        name: &'static str,
+        question: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
         let unfinished = Unfinished::new(self);
-        let result = self.client().batch_execute(sql).await;
+        let after = self.statement_limit() + ANSWER_GRACE;
+        let Ok(answer) = timeout(after, question).await else {
+            self.hung.store(true, Ordering::Release);
+            return Err(Error::Unanswered { name, after });
+        };
         unfinished.seen();
-        result.map_err(|source| Error::Statement { name, source })
+        answer.map_err(|source| Error::Statement { name, source })
     }
 
-    fn run(&self, statement: &'static Statement) -> Run<'_> {
-        Run {
-            unfinished: Unfinished::new(self),
-            statement,
-            began: Instant::now(),
+    /// As [`Lease::answered`], and counts.
+    async fn measured<T>(
+        &self,
+        statement: &'static Statement,
+        question: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        let answer = self.answered(statement.name, question).await;
+        let labels = StatementLabels {
+            server: self.pool.role,
+            statement: statement.name,
+        };
+        let metrics = &self.pool.metrics;
+        metrics
+            .statement_seconds
+            .get_or_create(&labels)
+            .observe(began.elapsed().as_secs_f64());
+        if let Err(error) = &answer {
+            metrics.statement_failures.get_or_create(&labels).inc();
+            if error.sqlstate().is_some_and(sqlstate::is_stale_plan) {
+                // Prepared again next time: the server has forgotten it, or its columns have changed.
+                let cache = &self.client().statement_cache;
+                drop(cache.remove(statement.sql, statement.types));
+            }
         }
-    }
-
-    pub(crate) fn server(&self) -> Role {
-        self.pool.role
+        answer
     }
 
     /// How long the server may be busy with one statement of this borrower.
     fn statement_limit(&self) -> Duration {
         let limits = &self.pool.policy.limits;
         match self.share {
-            Share::Lanes | Share::Control => limits.lane,
-            Share::Lists => limits.list,
+            Share::Lanes => limits.lane,
+            Share::Lists | Share::Control => limits.list,
             Share::Writes => limits.write,
             Share::Background => limits.background,
         }
@@ -186,74 +221,49 @@ impl Drop for Lease {
         let Some((object, places)) = self.held.take() else {
             return;
         };
+        let committing = *self.committing.get_mut();
         if *self.unfinished.get_mut() == 0 || object.client.is_closed() {
             self.pool.give_back(object, places);
-            return;
+        } else if *self.hung.get_mut() && !committing {
+            self.pool.discard(object, places, CloseReason::Stuck);
+        } else {
+            let limit = if committing {
+                self.pool.policy.age.lifetime
+            } else {
+                self.statement_limit() + ANSWER_GRACE
+            };
+            let settle = settle(Arc::clone(&self.pool), object, places, limit);
+            self.pool.tracker.spawn_on(settle, &self.pool.runtime);
         }
-        let limit = self.statement_limit() + SETTLE_GRACE;
-        let settle = settle(Arc::clone(&self.pool), object, places, limit);
-        self.pool.tracker.spawn_on(settle, &self.pool.runtime);
     }
 }
 
-/// Waits until the server has ended what was left behind, then gives the connection back.
+/// Waits until the server has ended what was left behind, then gives the connection back; waits no longer than
+/// `limit`, and not past the end of the pool.
 async fn settle(pool: Arc<Shared>, object: Object<Supply>, places: Places, limit: Duration) {
     // Answers come in the order of the questions, so the answer to this one says that all before it have ended.
-    match timeout(limit, object.client.batch_execute("")).await {
-        Ok(Ok(())) => pool.give_back(object, places),
-        Ok(Err(_)) => pool.discard(object, places, CloseReason::Lost),
-        Err(_elapsed) => pool.discard(object, places, CloseReason::Stuck),
+    let answer = tokio::select! {
+        answer = object.client.batch_execute("") => Some(answer),
+        () = sleep(limit) => None,
+        () = pool.closed() => None,
+    };
+    match answer {
+        Some(Ok(())) => pool.give_back(object, places),
+        Some(Err(_)) => pool.discard(object, places, CloseReason::Lost),
+        None => pool.discard(object, places, CloseReason::Stuck),
     }
 }
 
 /// A question whose answer has not been seen. Stays counted if dropped before [`Unfinished::seen`].
-pub(crate) struct Unfinished<'a>(&'a Lease);
+struct Unfinished<'a>(&'a Lease);
 
 impl<'a> Unfinished<'a> {
-    pub(crate) fn new(lease: &'a Lease) -> Self {
+    fn new(lease: &'a Lease) -> Self {
         lease.unfinished.fetch_add(1, Ordering::AcqRel);
         Self(lease)
     }
 
-    pub(crate) fn seen(self) {
+    fn seen(self) {
         self.0.unfinished.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A statement being run: measured, and its failure given a name.
-struct Run<'a> {
-    unfinished: Unfinished<'a>,
-    statement: &'static Statement,
-    began: Instant,
-}
-
-impl Run<'_> {
-    fn ended<T>(self, result: Result<T, tokio_postgres::Error>) -> Result<T, Error> {
-        let Self {
-            unfinished,
-            statement,
-            began,
-        } = self;
-        let lease = unfinished.0;
-        unfinished.seen();
-        let labels = StatementLabels {
-            server: lease.server(),
-            statement: statement.name,
-        };
-        let metrics = &lease.pool.metrics;
-        metrics
-            .statement_seconds
-            .get_or_create(&labels)
-            .observe(began.elapsed().as_secs_f64());
-        result.map_err(|source| {
-            metrics.statement_failures.get_or_create(&labels).inc();
-            if source.code().is_some_and(sqlstate::is_stale_plan) {
-                // Prepared again next time: the server has forgotten it, or its columns have changed.
-                let cache = &lease.client().statement_cache;
-                drop(cache.remove(statement.sql, statement.types));
-            }
-            let name = statement.name;
-            Error::Statement { name, source }
-        })
     }
 }

@@ -13,8 +13,8 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `policy`, `endpoint`, `tls` | what is configured |
-//! | `connect`, `dial` | how a connection is made; how many are being made; when to stop trying |
-//! | `connection`, `pool`, `gate`, `reaper` | who may have one, for how long, and how long the others wait |
+//! | `connect`, `dial`, `dock` | how a connection is made; how many are being made; when to stop trying |
+//! | `connection`, `pool`, `gates`, `gate`, `reaper` | who may have one, for how long, and how long the others wait |
 //! | `lease`, `conn`, `tx` | a borrowed connection, as the caller sees it |
 //! | `statement`, `point_read`, `router` | what is asked, and of whom |
 //! | `error`, `sqlstate`, `metrics` | what went wrong, and how often |
@@ -23,9 +23,11 @@ mod conn;
 mod connect;
 mod connection;
 mod dial;
+mod dock;
 mod endpoint;
 mod error;
 mod gate;
+mod gates;
 mod lease;
 mod metrics;
 mod point_read;

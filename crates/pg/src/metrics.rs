@@ -85,6 +85,16 @@ words! {
     }
 }
 
+impl CloseReason {
+    /// Whether a line closed for this reason can carry a last message.
+    pub(crate) fn says_goodbye(self) -> bool {
+        match self {
+            Self::Idle | Self::Lifetime | Self::Shutdown => true,
+            Self::Lost | Self::Unanswered | Self::Stuck => false,
+        }
+    }
+}
+
 words! {
     /// How an attempt to connect ended.
     pub DialOutcome {

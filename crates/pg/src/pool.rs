@@ -15,7 +15,7 @@ use deadpool::managed::{self, Object, PoolError, QueueMode};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{
     runtime::Handle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -25,10 +25,11 @@ use tokio_util::{
 use crate::{
     connect::Connector,
     connection::Supply,
-    dial::{DialFailure, Dialler, Dock},
+    dial::Dialler,
+    dock::{DialFailure, Dock},
     endpoint::Endpoint,
     error::{DialError, Error},
-    gate::{Gate, Place},
+    gates::{Gates, Places},
     lease::Lease,
     metrics::{
         AcquireLabels, AcquireOutcome, CloseReason, Metrics, Role, ServerLabel, Share, ShareLabels,
@@ -60,23 +61,6 @@ pub(crate) struct Shared {
     gates: Gates,
     shutdown: CancellationToken,
     lent: AtomicUsize,
-}
-
-/// One gate per share. Lists pass two: theirs, which leaves a lane free, and the lanes'.
-#[derive(Debug)]
-struct Gates {
-    lanes: Gate,
-    lists: Gate,
-    writes: Gate,
-    background: Gate,
-    control: Gate,
-}
-
-/// The places a lease holds.
-#[derive(Debug)]
-pub(crate) struct Places {
-    _first: Place,
-    _second: Option<Place>,
 }
 
 impl Pool {
@@ -145,6 +129,11 @@ impl Pool {
         result
     }
 
+    /// Whether nothing has failed since the last connection that was made.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.shared.dock.failure().is_none()
+    }
+
     /// Closes every connection that is not lent, sends waiters away, and returns when the last lent one has come back
     /// and said goodbye.
     ///
@@ -157,54 +146,6 @@ impl Pool {
         shared.tracker.close();
         shared.tracker.wait().await;
         shared.count_idle();
-    }
-}
-
-impl Gates {
-    fn new(role: Role, policy: &Policy, metrics: &Metrics) -> Self {
-        let gate = |share, places| {
-            let waiters = policy.acquire.waiters_per_connection;
-            Gate::new(role, share, places, waiters, metrics)
-        };
-        let shares = policy.shares;
-        Self {
-            lanes: gate(Share::Lanes, shares.lanes),
-            lists: gate(Share::Lists, shares.lanes.saturating_sub(1).max(1)),
-            writes: gate(Share::Writes, shares.writes),
-            background: gate(Share::Background, shares.background),
-            control: gate(Share::Control, shares.control),
-        }
-    }
-
-    async fn enter(&self, share: Share, deadline: Instant) -> Result<Places, Error> {
-        let gate = match share {
-            Share::Lanes => &self.lanes,
-            Share::Lists => &self.lists,
-            Share::Writes => &self.writes,
-            Share::Background => &self.background,
-            Share::Control => &self.control,
-        };
-        let first = gate.enter(deadline).await?;
-        let second = match share {
-            Share::Lists => Some(self.lanes.enter(deadline).await?),
-            Share::Lanes | Share::Writes | Share::Background | Share::Control => None,
-        };
-        Ok(Places {
-            _first: first,
-            _second: second,
-        })
-    }
-
-    fn close(&self) {
-        for gate in [
-            &self.lanes,
-            &self.lists,
-            &self.writes,
-            &self.background,
-            &self.control,
-        ] {
-            gate.close();
-        }
     }
 }
 
@@ -307,6 +248,12 @@ impl Shared {
         drop(places);
         self.lent.fetch_sub(1, Ordering::AcqRel);
         self.count_idle();
+    }
+
+    /// Returns when the pool was closed and what is left behind has had time to end.
+    pub(crate) async fn closed(&self) {
+        self.shutdown.cancelled().await;
+        sleep(self.policy.age.farewell).await;
     }
 
     /// Closes what has been free, or has lived, for too long.

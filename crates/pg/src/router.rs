@@ -156,6 +156,11 @@ impl Router {
         lease.command("ping", "").await
     }
 
+    /// Whether the last attempt to connect to the primary succeeded, or none was needed. Asks nobody.
+    pub fn primary_reachable(&self) -> bool {
+        self.servers.primary.is_reachable()
+    }
+
     /// Sends everybody away who waits, closes the connections, and returns when those still lent have come back.
     ///
     /// Cancel safe: closing goes on; only the waiting ends.

@@ -140,14 +140,18 @@ impl Tx {
     /// broke: it may have happened. Any other error: it has not.
     pub async fn commit(mut self) -> Result<Committed, Error> {
         if self.spoiled.load(Ordering::Acquire) {
-            self.end("ROLLBACK", TransactionOutcome::Failed).await?;
+            self.roll_back(TransactionOutcome::Failed).await?;
             return Err(Error::Aborted);
         }
-        match self.end("COMMIT", TransactionOutcome::Committed).await {
+        // Sent when it is first polled, which is now.
+        self.open = false;
+        let result = self.lease.commit().await;
+        self.ended(&result, TransactionOutcome::Committed);
+        match result {
             Ok(()) => Ok(Committed { at: Instant::now() }),
-            Err(Error::Statement { source, .. }) if source.as_db_error().is_none() => {
-                Err(Error::CommitUnknown { source })
-            }
+            Err(error) if error.is_connection_lost() => Err(Error::CommitUnknown {
+                source: Box::new(error),
+            }),
             Err(error) => Err(error),
         }
     }
@@ -156,23 +160,21 @@ impl Tx {
     ///
     /// Cancel safe: the ROLLBACK has been sent.
     pub async fn rollback(mut self) -> Result<(), Error> {
-        self.end("ROLLBACK", TransactionOutcome::RolledBack).await
+        self.roll_back(TransactionOutcome::RolledBack).await
     }
 
-    async fn end(
-        &mut self,
-        command: &'static str,
-        as_wished: TransactionOutcome,
-    ) -> Result<(), Error> {
-        // It is sent when the next line is first polled, and that is now.
+    async fn roll_back(&mut self, outcome: TransactionOutcome) -> Result<(), Error> {
         self.open = false;
-        let result = self.lease.command(command, command).await;
-        self.count(if result.is_ok() {
-            as_wished
-        } else {
-            TransactionOutcome::Failed
-        });
+        let result = self.lease.command("rollback", "ROLLBACK").await;
+        self.ended(&result, outcome);
         result
+    }
+
+    fn ended(&self, result: &Result<(), Error>, as_wished: TransactionOutcome) {
+        self.count(match result {
+            Ok(()) => as_wished,
+            Err(_) => TransactionOutcome::Failed,
+        });
     }
 
     fn count(&self, outcome: TransactionOutcome) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portolan_pg::{Error, Read, Role, Share, Statement};
-use portolan_testkit::children::eventually;
+use portolan_pg::{CloseReason, Error, Read, Role, Share, Statement, Tx};
+use portolan_testkit::{chaos_proxy::ChaosProxy, children::eventually, pg_cluster::PgCluster};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::support::{
@@ -191,20 +191,15 @@ async fn a_write_that_changes_another_number_of_rows_is_an_error() {
 async fn each_kind_of_work_has_its_own_limits() {
     for pooler in [false, true] {
         let world = World::new(policy().with_pooler(pooler)).await;
-        let settings = async |db: &dyn Fn() -> (), tx: portolan_pg::Tx| {
-            db();
+        let settings = async |tx: Tx| {
             let row = tx.query_one(&LOCAL_TIMEOUT, &[]).await.unwrap();
             tx.rollback().await.unwrap();
-            (
-                row.get::<_, String>(0),
-                row.get::<_, String>(1),
-                row.get::<_, String>(2),
-            )
+            [row.get::<_, String>(0), row.get(1), row.get(2)]
         };
-        let write = settings(&|| (), world.router.begin().await.unwrap()).await;
-        assert_eq!(write, ("5s".into(), "auto".into(), "on".into()));
-        let job = settings(&|| (), world.router.begin_background().await.unwrap()).await;
-        assert_eq!(job, ("30s".into(), "auto".into(), "on".into()));
+        let write = settings(world.router.begin().await.unwrap()).await;
+        assert_eq!(write, ["5s", "auto", "on"]);
+        let job = settings(world.router.begin_background().await.unwrap()).await;
+        assert_eq!(job, ["30s", "auto", "on"]);
         let list = world.router.read_list().await.unwrap();
         let row = list.query_one(&LOCAL_TIMEOUT, &[]).await.unwrap();
         assert_eq!((row.get(0), row.get(1)), ("2s", "auto"));
@@ -249,5 +244,82 @@ async fn many_abandoned_transactions_leave_the_pool_as_it_was() {
     assert_eq!(in_transaction(&world).await, 0);
     assert!(world.metrics.open(Role::Primary) <= 4);
     insert(&world.router, "b", 1).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_waits_for_a_standby_is_never_reported_as_done_and_costs_one_session() {
+    let cluster = PgCluster::start();
+    let mut policy = policy();
+    policy.limits.write = Duration::from_millis(50);
+    let world = World::on(&cluster, policy).await;
+    let configure = async |standby: &str| {
+        let sql = format!("ALTER SYSTEM SET synchronous_standby_names = '{standby}'");
+        world.outside.batch_execute(&sql).await.unwrap();
+        world
+            .outside
+            .batch_execute("SELECT pg_reload_conf()")
+            .await
+            .unwrap();
+        eventually("it is configured", async || {
+            let setting = world
+                .outside
+                .query_one("SHOW synchronous_standby_names", &[])
+                .await;
+            setting.unwrap().get::<_, &str>(0) == standby
+        })
+        .await;
+    };
+    configure("nobody_home").await;
+    // The server's own limit of 50 ms would end the wait for the standby, and report success.
+    let error = insert(&world.router, "a", 1).await.unwrap_err();
+    assert!(matches!(error, Error::CommitUnknown { .. }), "{error:?}");
+    assert_eq!(world.in_use(Share::Writes), 1, "its place stays taken");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let row = world.outside.query_one(waiting, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 1);
+    configure("").await;
+    eventually("the commit has ended", async || {
+        world.in_use(Share::Writes) == 0
+    })
+    .await;
+    assert_eq!(count(&world.router).await, 1);
+    assert_eq!(world.open(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_line_that_swallows_answers_costs_a_statement_its_limit_and_is_not_used_again() {
+    let cluster = PgCluster::shared();
+    let database = cluster.create_database().await;
+    let proxy = ChaosProxy::start(cluster.primary().address()).await;
+    let url = proxy.through(database.url());
+    let mut policy = policy();
+    policy.limits.write = Duration::from_millis(50);
+    let world = World::at(database, &url, policy).await;
+    let tx = world.router.begin().await.unwrap();
+    let process = backend(&tx).await;
+    proxy.stall();
+    let error = tx.query_one(&COUNT, &[]).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Unanswered {
+                name: "test.count",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(error.is_connection_lost());
+    drop(tx);
+    eventually("it is closed", async || {
+        world.closed(CloseReason::Stuck) == 1
+    })
+    .await;
+    proxy.restore();
+    let tx = world.router.begin().await.unwrap();
+    assert_ne!(backend(&tx).await, process);
+    tx.rollback().await.unwrap();
     world.end().await;
 }

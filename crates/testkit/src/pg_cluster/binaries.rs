@@ -44,9 +44,14 @@ impl Binaries {
         Self { folder, user }
     }
 
-    /// One of the programs, as the right user, in a folder that this one may enter.
+    /// One of Postgres's programs, as the right user, in a folder that this one may enter.
     pub(super) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.folder.join(program));
+        self.command_of(self.folder.join(program))
+    }
+
+    /// Any program, as the right user.
+    pub(super) fn command_of(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
         command.current_dir("/").env_clear().env("LC_ALL", "C");
         command.env("PATH", "/usr/bin:/bin");
         if let Some(User { uid, gid }) = self.user {
