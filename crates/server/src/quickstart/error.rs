@@ -48,6 +48,17 @@ pub(crate) enum Error {
         /// The newest number this program knows.
         known: u32,
     },
+    /// The database was migrated by a later Portolan.
+    #[error("`{}` was made by a newer version of Portolan (its schema is at step {found}, this one knows up to {newest}): \
+        start it with that version; nothing was changed", path.display())]
+    SchemaNewer {
+        /// The data folder.
+        path: PathBuf,
+        /// The newest step the database has.
+        found: i64,
+        /// The newest step this program knows.
+        newest: i64,
+    },
     /// Files with our names lie in a folder that does not carry our stamp.
     #[error("`{}` holds `{name}` but was not made by `portolan quickstart`: choose a new folder with `--data`",
         path.display())]

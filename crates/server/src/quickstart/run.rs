@@ -10,8 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use portolan_metadata::migrate;
-use rand::SeedableRng as _;
-use rand::rngs::{StdRng, SysRng};
+use rand::rngs::StdRng;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +24,8 @@ use super::postmaster::{self, Postmaster};
 use super::programs::{self, Programs};
 use super::secrets;
 use super::settings::Settings;
-use crate::serve;
+use crate::config::Config;
+use crate::{admin, serve, wire};
 
 /// Runs until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -102,8 +102,8 @@ async fn operate(
         .local_addr()
         .context("cannot read the address listened on")?;
 
-    let mut rng =
-        StdRng::try_from_rng(&mut SysRng).context("the system gives no random numbers")?;
+    migrate_up(folder, cluster, stop).await?;
+    let mut rng = wire::random()?;
     let key = secrets::sealing_key(folder, &mut rng)?;
     let password = secrets::password(folder, &format!("http://{host}"), &mut rng)?;
     let settings = Settings {
@@ -115,11 +115,11 @@ async fn operate(
     };
     settings.keep_for_other_commands()?;
 
-    let url = cluster.url();
-    unless(stop, migrate::up(&url))
-        .await?
-        .context("cannot bring the database up to date")?;
     let config = settings.config(&password.value);
+    if password.is_new {
+        // The file of an older start was lost or thrown away; an account it was for has to learn the new one.
+        unless(stop, reset_password(&config, &mut rng)).await??;
+    }
     let listeners = serve::Listeners {
         public: Some(listener),
         private: Some(private),
@@ -137,6 +137,32 @@ async fn operate(
         let _ = io::stdout().flush();
     })
     .await
+}
+
+/// Brings the schema up to date; a newer one is left as it is.
+async fn migrate_up(
+    folder: &Folder,
+    cluster: &Cluster,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    match unless(stop, migrate::up(&cluster.url())).await? {
+        Ok(_) => Ok(()),
+        Err(portolan_metadata::Error::SchemaTooNew { found, newest }) => Err(Error::SchemaNewer {
+            path: folder.path().to_path_buf(),
+            found,
+            newest,
+        }
+        .into()),
+        Err(error) => Err(error).context("cannot bring the database up to date"),
+    }
+}
+
+async fn reset_password(config: &Config, rng: &mut StdRng) -> anyhow::Result<()> {
+    let metrics = portolan_pg::Metrics::unregistered();
+    let router = wire::database(config, "quickstart", metrics, rng)?;
+    let outcome = admin::reset_password(&config.admin, &router, rng).await;
+    router.close().await;
+    outcome
 }
 
 /// Listens on `address`, telling a taken port from other refusals.

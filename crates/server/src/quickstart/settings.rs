@@ -6,13 +6,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::cluster::Cluster;
 use super::error::Error;
 use super::folder::{Folder, write_whole};
 use super::secrets::USERNAME;
-use crate::config::{Config, DatabaseUrl, StoreKind};
+use crate::config::{Config, DatabaseUrl, SecretKey, StoreKind};
 
 /// What sets this installation apart from the defaults.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Settings<'_> {
         config.database.primary = Some(DatabaseUrl::new(self.cluster.url()));
         config.storage.kind = Some(StoreKind::Directory);
         config.storage.directory.path = Some(self.folder.file("blobs"));
-        config.secrets.key = Some(self.key.clone());
+        config.secrets.key = Some(SecretKey::from_base64(self.key.expose_secret()));
         config.admin.username = Some(USERNAME.to_owned());
         config.admin.password = Some(password.clone());
         // No load balancer has to notice first.

@@ -70,7 +70,7 @@ async fn survive(store: Store) {
             .iter()
             .filter(|attempt| attempt.acknowledged)
             .count();
-        println!(
+        eprintln!(
             "{store:?}, seed {seed}, round {round}: killed after {kill_after:?}, {acknowledged} of {} pushes acknowledged",
             attempts.len()
         );

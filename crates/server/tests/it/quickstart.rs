@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use portolan_testkit::children::{Guarded, signal_process, wait_for};
 use portolan_testkit::client::Client;
 use portolan_testkit::image::Image;
+use portolan_testkit::pg_cluster::Session;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -351,6 +352,53 @@ fn a_folder_of_a_newer_version_is_not_touched() {
             .interrupt()
             .success()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_a_newer_version_is_not_touched() {
+    let place = tempfile::tempdir().unwrap();
+    let made = Quickstart::start(place.path()).ready();
+    let credentials = made.credentials();
+    let session = Session::open(&format!(
+        "postgres://portolan@/postgres?host={}",
+        place
+            .path()
+            .join("postgres")
+            .display()
+            .to_string()
+            .replace('/', "%2F")
+    ))
+    .await
+    .unwrap();
+    let newer =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (9999, 'later', true, '', 0)";
+    session.batch_execute(newer).await.unwrap();
+    drop(session);
+    assert!(made.interrupt().success());
+    let said = Quickstart::start(place.path()).refusal();
+    assert!(
+        said.contains("was made by a newer version of Portolan"),
+        "{said}"
+    );
+    let kept = fs::read(place.path().join("credentials.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap(), credentials);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_credentials_are_replaced_by_ones_that_work() {
+    let place = tempfile::tempdir().unwrap();
+    assert!(
+        Quickstart::start(place.path())
+            .ready()
+            .interrupt()
+            .success()
+    );
+    fs::remove_file(place.path().join("credentials.json")).unwrap();
+    let next = Quickstart::start(place.path()).ready();
+    let password = next.credentials()["password"].as_str().unwrap().to_owned();
+    assert!(next.screen().contains(&password));
+    next.client().get("/v2/").await.expect(200);
 }
 
 #[test]
