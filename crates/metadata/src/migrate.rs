@@ -34,6 +34,10 @@ pub struct Step {
 pub async fn up(url: &str) -> Result<Vec<Step>, Error> {
     let mut connection = connect(url).await?;
     let before = applied(&mut connection).await?;
+    // Said by name, and not as the first step that a later program knows and this one misses.
+    if let Some(found) = before.iter().copied().max().filter(|found| *found > SCHEMA_NEWEST) {
+        return Err(Error::SchemaTooNew { found, newest: SCHEMA_NEWEST });
+    }
     MIGRATOR.run(&mut connection).await?;
     let steps = steps(&before);
     connection.close().await?;
@@ -56,11 +60,23 @@ pub async fn status(url: &str) -> Result<Vec<Step>, Error> {
 }
 
 async fn connect(url: &str) -> Result<sqlx::PgConnection, Error> {
-    let options: PgConnectOptions = url.parse()?;
+    let options: PgConnectOptions = with_host(url).parse()?;
     let options = options
         .application_name("portolan/migrate")
         .disable_statement_logging();
     Ok(options.connect().await?)
+}
+
+/// A URL with a user and no host names a Unix socket in its query, for the pool; sqlx's parser wants a host beside it,
+/// which the socket then overrides.
+fn with_host(url: &str) -> String {
+    let authority = url.find("://").map_or(0, |at| at + "://".len());
+    let end = url[authority..].find(['/', '?']).map_or(url.len(), |at| authority + at);
+    if url[authority..end].ends_with('@') {
+        format!("{}localhost{}", &url[..end], &url[end..])
+    } else {
+        url.to_owned()
+    }
 }
 
 async fn applied(connection: &mut sqlx::PgConnection) -> Result<Vec<i64>, Error> {
@@ -141,7 +157,21 @@ pub(crate) static STATEMENTS: &[&Statement] = &[&HAS_STEPS, &NEWEST];
 
 #[cfg(test)]
 mod tests {
-    use super::{MIGRATOR, SCHEMA_NEWEST, SCHEMA_OLDEST};
+    use super::{MIGRATOR, SCHEMA_NEWEST, SCHEMA_OLDEST, with_host};
+
+    #[test]
+    fn a_socket_in_the_query_gets_a_host_beside_it() {
+        for (given, expected) in [
+            ("postgres://a@/db?host=%2Frun", "postgres://a@localhost/db?host=%2Frun"),
+            ("postgres://a:p%40@/db", "postgres://a:p%40@localhost/db"),
+            ("postgres://a@", "postgres://a@localhost"),
+            ("postgres://a@b:5/db?host=/run", "postgres://a@b:5/db?host=/run"),
+            ("postgres:///db?host=/run", "postgres:///db?host=/run"),
+            ("", ""),
+        ] {
+            assert_eq!(with_host(given), expected);
+        }
+    }
 
     #[test]
     fn the_newest_step_known_is_the_newest_embedded() {

@@ -132,10 +132,10 @@ static CLAIM: Statement = statement!(
     "object_delete.claim",
     [INT8, FLOAT8],
     "WITH due AS (
-         SELECT waiting.store_id, waiting.storage_key, EXISTS (
-             SELECT FROM blob
+         SELECT waiting.store_id, waiting.storage_key, (
+             SELECT true FROM blob
              WHERE blob.store_id = waiting.store_id AND blob.storage_key = waiting.storage_key
-         ) AS named
+         ) IS NOT NULL AS named
          FROM object_delete AS waiting
          WHERE waiting.not_before <= now()
              AND (waiting.claimed_at IS NULL OR waiting.claimed_at <= now() - make_interval(secs => $2))

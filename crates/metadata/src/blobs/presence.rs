@@ -14,25 +14,29 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 /// Blob `blob` is present in repository `$repository` for `$seconds` more than now: referenced, or linked for so long.
+///
+/// Scalar subqueries and not EXISTS: of those the planner may make one hash of every reference there is.
 macro_rules! present {
     ($repository:literal, $seconds:literal) => {
         concat!(
-            "(
-                EXISTS (
-                    SELECT FROM manifest_blob
+            "coalesce(
+                (
+                    SELECT true FROM manifest_blob
                     WHERE manifest_blob.repository_id = ",
             $repository,
             " AND manifest_blob.blob_id = blob.id
-                )
-                OR EXISTS (
-                    SELECT FROM repository_blob
+                    LIMIT 1
+                ),
+                (
+                    SELECT true FROM repository_blob
                     WHERE repository_blob.repository_id = ",
             $repository,
             " AND repository_blob.blob_id = blob.id
                         AND repository_blob.expires_at > now() + ",
             $seconds,
             " * interval '1 second'
-                )
+                ),
+                false
             )"
         )
     };

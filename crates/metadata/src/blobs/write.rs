@@ -118,10 +118,11 @@ pub enum Unlinked {
 pub(super) static FIND_LINKED: Statement = statement!(
     "blobs.find_linked",
     [INT8, BYTEA],
-    "SELECT blob.id, EXISTS (
-         SELECT FROM manifest_blob
+    "SELECT blob.id, (
+         SELECT true FROM manifest_blob
          WHERE manifest_blob.repository_id = $1 AND manifest_blob.blob_id = blob.id
-     )
+         LIMIT 1
+     ) IS NOT NULL
      FROM blob
      WHERE blob.digest = $2",
 );

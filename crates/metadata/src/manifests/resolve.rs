@@ -156,22 +156,23 @@ impl PointRead for ResolveDigestHead {
         [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY],
         resolve_digest!(
             "
-                AND NOT (
+                AND NOT coalesce(
                     r.collect_untagged
-                    AND EXISTS (
-                        SELECT FROM gc_queue
+                    AND (
+                        SELECT gc_queue.review_after <= now() + interval '2 hours' FROM gc_queue
                         WHERE gc_queue.kind = 'manifest' AND gc_queue.id = manifest.id
-                            AND gc_queue.review_after <= now() + interval '2 hours'
                     )
-                    AND NOT EXISTS (SELECT FROM tag WHERE tag.manifest_id = manifest.id)
-                    AND NOT EXISTS (
-                        SELECT FROM manifest_child
+                    AND (SELECT true FROM tag WHERE tag.manifest_id = manifest.id LIMIT 1) IS NULL
+                    AND (
+                        SELECT true FROM manifest_child
                         WHERE manifest_child.repository_id = r.id AND manifest_child.child_digest = k.digest
-                    )
-                    AND NOT EXISTS (
-                        SELECT FROM manifest AS subject
+                        LIMIT 1
+                    ) IS NULL
+                    AND (
+                        SELECT true FROM manifest AS subject
                         WHERE subject.repository_id = r.id AND subject.digest = manifest.subject_digest
-                    )
+                    ) IS NULL,
+                    false
                 )"
         ),
     );

@@ -1,0 +1,21 @@
+//! The statements against a real Postgres: each prepared and explained, the schema's constraints and triggers bypassing
+//! our code, and every race of the write protocol stepped by two real sessions.
+
+mod access;
+mod accounts;
+mod blobs;
+mod catalog;
+mod collector;
+mod jobs;
+mod manifests;
+mod migrate;
+mod objects;
+mod plans;
+mod races;
+mod repositories;
+mod schema;
+mod storm;
+mod support;
+mod tags;
+mod triggers;
+mod uploads;

@@ -1,0 +1,160 @@
+//! Every statement is prepared against the migrated schema, and none of them walks a whole table.
+
+use crate::support::{Db, migrated};
+use portolan_metadata::statements;
+use portolan_pg::Statement;
+use portolan_testkit::pg_cluster::Session;
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// Statements that read a whole index in its order, and why they may.
+const WHOLE_INDEX: &[(&str, &str)] = &[
+    ("blobs.find_readable", "working tables of the recursion; no table of ours"),
+    ("jobs.claim", "in the order of due times up to its limit; there are as many jobs as kinds"),
+    ("jobs.next_due", "the first row in the order of due times"),
+    ("migrate.newest_step", "the last row; one per migration"),
+    ("signing_keys.insert_if_none", "a handful of rows"),
+];
+
+/// Statements that read a whole table, which table, and why they may.
+const WHOLE_TABLE: &[(&str, &str, &str)] =
+    &[("signing_keys.list", "signing_key", "a handful of rows, nearly all of them wanted")];
+
+async fn plan(session: &Session, statement: &Statement) -> Value {
+    let types: Vec<&str> = statement.types.iter().map(|ty| ty.name()).collect();
+    let nulls = vec!["NULL"; types.len()].join(", ");
+    let (types, nulls) = match types.len() {
+        0 => (String::new(), String::new()),
+        _ => (format!("({})", types.join(", ")), format!("({nulls})")),
+    };
+    let prepare = format!("PREPARE subject {types} AS {}", statement.sql);
+    session
+        .batch_execute(&prepare)
+        .await
+        .unwrap_or_else(|error| panic!("`{}` cannot be prepared: {error:?}", statement.name));
+    let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE subject {nulls}");
+    let messages = session.simple_query(&explain).await.unwrap();
+    let text: String = messages
+        .iter()
+        .filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        })
+        .collect();
+    session.batch_execute("DEALLOCATE subject").await.unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Calls `visit` for every node of a plan.
+fn walk<'a>(node: &'a Value, visit: &mut impl FnMut(&'a Value)) {
+    match node {
+        Value::Object(members) => {
+            if members.contains_key("Node Type") {
+                visit(node);
+            }
+            members.values().for_each(|member| walk(member, visit));
+        }
+        Value::Array(items) => items.iter().for_each(|item| walk(item, visit)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn no_statement_scans_a_table() {
+    let database = migrated().await;
+    let session = database.session().await;
+    session
+        .batch_execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off")
+        .await
+        .unwrap();
+    let mut faults = Vec::new();
+    for statement in statements() {
+        let plan = plan(&session, statement).await;
+        walk(&plan, &mut |node| {
+            let kind = node["Node Type"].as_str().unwrap();
+            let table = node["Relation Name"].as_str().unwrap_or("?");
+            let excused = |(name, of, _): &(&str, &str, &str)| *name == statement.name && *of == table;
+            if kind == "Seq Scan" && !WHOLE_TABLE.iter().any(excused) {
+                faults.push(format!("`{}` scans table `{table}`", statement.name));
+            }
+            let walks_index = matches!(kind, "Index Scan" | "Index Only Scan" | "Bitmap Index Scan")
+                && node.get("Index Cond").is_none();
+            if walks_index && !WHOLE_INDEX.iter().any(|(name, _)| *name == statement.name) {
+                let index = node["Index Name"].as_str().unwrap_or("?");
+                faults.push(format!("`{}` walks all of index `{index}`", statement.name));
+            }
+        });
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+async fn names_of_statements_are_distinct_and_of_their_entity() {
+    let mut names = HashSet::new();
+    for statement in statements() {
+        assert!(names.insert(statement.name), "two statements are called `{}`", statement.name);
+        let (entity, verb) = statement.name.split_once('.').expect(statement.name);
+        assert!(!entity.is_empty() && !verb.is_empty());
+    }
+    let excused = WHOLE_INDEX.iter().map(|(name, _)| name).chain(WHOLE_TABLE.iter().map(|(name, ..)| name));
+    for name in excused {
+        assert!(names.contains(name), "`{name}` is excused and gone");
+    }
+}
+
+#[tokio::test]
+async fn the_driver_prepares_every_statement_with_its_types() {
+    let database = migrated().await;
+    let session = database.session().await;
+    for statement in statements() {
+        session
+            .prepare_typed(statement.sql, statement.types)
+            .await
+            .unwrap_or_else(|error| panic!("`{}`: {error:?}", statement.name));
+    }
+}
+
+/// With rows in the tables and nothing forbidden, a batch of keys still walks the indexes once per key: a join over a
+/// whole table would be chosen by an estimate and paid by every pull.
+#[tokio::test]
+async fn point_reads_walk_indexes_whatever_the_statistics_say() {
+    let db = Db::new().await;
+    db.sql
+        .batch_execute(
+            "INSERT INTO account (kind, name) SELECT 'user', 'user' || n FROM generate_series(1, 2000) n;
+             INSERT INTO namespace (name, owner_account_id) SELECT name, id FROM account;
+             INSERT INTO repository (namespace_id, path)
+                 SELECT id, name || '/app' || n FROM namespace, generate_series(1, 3) n;
+             INSERT INTO manifest_content (digest, payload)
+                 SELECT sha256(n::text::bytea), n::text::bytea FROM generate_series(1, 5000) n;
+             INSERT INTO manifest (repository_id, size_total, payload_size, layer_count, media_type_id, digest)
+                 SELECT r.id, 0, 1, 1, 1, sha256((r.id % 5000 + 1)::text::bytea) FROM repository r;
+             INSERT INTO tag (repository_id, manifest_id, name) SELECT repository_id, id, 'latest' FROM manifest;
+             INSERT INTO blob (store_id, size, digest, storage_key)
+                 SELECT 1, 1, sha256(('b' || n)::bytea), 'b/' || n FROM generate_series(1, 5000) n;
+             INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
+                 SELECT m.repository_id, b.id, m.id FROM manifest m JOIN blob b ON b.id % 5000 = m.id % 5000;
+             INSERT INTO manifest_child (repository_id, parent_id, child_id, child_digest)
+                 SELECT repository_id, id, id, sha256(('c' || id)::bytea) FROM manifest;
+             INSERT INTO gc_queue (kind, id, review_after) SELECT 'manifest', id, now() FROM manifest;
+             INSERT INTO repository_blob (repository_id, blob_id, expires_at)
+                 SELECT repository_id, blob_id % 5000 + 1, now() + interval '1 day' FROM manifest_blob;
+             ANALYZE",
+        )
+        .await
+        .unwrap();
+    db.sql.batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off").await.unwrap();
+    let batched = statements().filter(|statement| statement.sql.contains("WITH ORDINALITY AS k("));
+    let mut seen = 0;
+    for statement in batched {
+        seen += 1;
+        walk(&plan(&db.sql, statement).await, &mut |node| {
+            let kind = node["Node Type"].as_str().unwrap();
+            let table = node["Relation Name"].as_str().unwrap_or_default();
+            let small = table == "media_type";
+            assert!(kind != "Seq Scan" || small, "`{}` scans `{table}`", statement.name);
+            assert!(!matches!(kind, "Hash Join" | "Merge Join"), "`{}`: {kind}", statement.name);
+        });
+    }
+    assert!(seen >= 7, "only {seen} point reads were looked at");
+}

@@ -1,0 +1,592 @@
+-- The schema after the last migration, for reviewers. Made by a test: see migrations/README.md.
+
+CREATE FUNCTION public.enqueue_new_blobs() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- Ids that nobody else knows yet: taking the queue's locks this early keeps nobody waiting.
+    INSERT INTO gc_queue (kind, id, review_after)
+    SELECT 'blob', added.id, now() + interval '24 hours' FROM added ORDER BY added.id
+    ON CONFLICT (kind, id) DO UPDATE
+        SET review_after = greatest(gc_queue.review_after, excluded.review_after);
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.enqueue_unlinked_blobs() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- Due at once: what a link promised has ended with it, and the object's quarantine is still ahead.
+    INSERT INTO gc_queue (kind, id, review_after)
+    SELECT DISTINCT 'blob', removed.blob_id, now() FROM removed ORDER BY removed.blob_id
+    ON CONFLICT (kind, id) DO UPDATE
+        SET review_after = greatest(gc_queue.review_after, excluded.review_after);
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.keep_unreferenced_blobs() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    -- What was answered present in the repository stays pushable for a day; not where the repository goes.
+    INSERT INTO repository_blob (repository_id, blob_id, expires_at)
+    SELECT DISTINCT removed.repository_id, removed.blob_id, now() + interval '24 hours'
+    FROM removed
+    JOIN repository ON repository.id = removed.repository_id AND repository.state = 'active'
+    ORDER BY removed.repository_id, removed.blob_id
+    ON CONFLICT (repository_id, blob_id) DO UPDATE
+        SET expires_at = greatest(repository_blob.expires_at, excluded.expires_at);
+    INSERT INTO gc_queue (kind, id, review_after)
+    SELECT DISTINCT 'blob', removed.blob_id, now() + interval '24 hours' FROM removed
+    ORDER BY removed.blob_id
+    ON CONFLICT (kind, id) DO UPDATE
+        SET review_after = greatest(gc_queue.review_after, excluded.review_after);
+    RETURN NULL;
+END
+$$;
+
+CREATE TABLE public.account (
+    id bigint NOT NULL,
+    generation bigint DEFAULT 1 NOT NULL,
+    owner_id bigint,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    superuser boolean DEFAULT false NOT NULL,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    state text DEFAULT 'active'::text NOT NULL COLLATE pg_catalog."C",
+    name text NOT NULL COLLATE pg_catalog."C",
+    password_hash text,
+    CONSTRAINT account_generation_check CHECK ((generation > 0)),
+    CONSTRAINT account_kind_check CHECK ((kind = ANY (ARRAY['user'::text, 'organization'::text, 'robot'::text]))),
+    CONSTRAINT account_name_check CHECK ((octet_length(name) <= 255)),
+    CONSTRAINT account_name_grammar CHECK (
+CASE
+    WHEN (state = 'removing'::text) THEN (name = ('~'::text || id))
+    WHEN (kind = 'robot'::text) THEN (name ~ '^[a-z0-9]+([._-]+[a-z0-9]+)*\+[a-z0-9][a-z0-9_.-]*$'::text)
+    ELSE (name ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$'::text)
+END),
+    CONSTRAINT account_only_users_log_in CHECK (((kind = 'user'::text) OR ((password_hash IS NULL) AND (NOT superuser)))),
+    CONSTRAINT account_robot_has_owner CHECK (((kind = 'robot'::text) = (owner_id IS NOT NULL))),
+    CONSTRAINT account_state_check CHECK ((state = ANY (ARRAY['active'::text, 'disabled'::text, 'removing'::text])))
+);
+
+ALTER TABLE public.account ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.account_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.blob (
+    id bigint NOT NULL,
+    store_id bigint NOT NULL,
+    size bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    digest bytea NOT NULL,
+    storage_key text NOT NULL COLLATE pg_catalog."C",
+    content bytea,
+    CONSTRAINT blob_content_is_the_blob CHECK (((content IS NULL) OR (((octet_length(content) <= 2048) AND (octet_length(content) = size) AND (digest =
+CASE octet_length(digest)
+    WHEN 32 THEN sha256(content)
+    WHEN 64 THEN sha512(content)
+    ELSE NULL::bytea
+END)) IS TRUE))),
+    CONSTRAINT blob_digest_check CHECK ((octet_length(digest) = ANY (ARRAY[32, 64]))),
+    CONSTRAINT blob_size_check CHECK ((size >= 0)),
+    CONSTRAINT blob_storage_key_check CHECK (((octet_length(storage_key) >= 1) AND (octet_length(storage_key) <= 1024)))
+);
+
+ALTER TABLE ONLY public.blob ALTER COLUMN content SET STORAGE EXTERNAL;
+
+ALTER TABLE public.blob ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.blob_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.deleted_manifest (
+    id bigint NOT NULL,
+    repository_id bigint NOT NULL,
+    actor_account_id bigint,
+    deleted_at timestamp with time zone DEFAULT now() NOT NULL,
+    digest bytea NOT NULL,
+    media_type text NOT NULL COLLATE pg_catalog."C",
+    reason text NOT NULL COLLATE pg_catalog."C",
+    tags text[] DEFAULT '{}'::text[] NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT deleted_manifest_digest_check CHECK ((octet_length(digest) = ANY (ARRAY[32, 64]))),
+    CONSTRAINT deleted_manifest_reason_check CHECK ((reason = ANY (ARRAY['user'::text, 'collection'::text, 'retention'::text])))
+);
+
+ALTER TABLE public.deleted_manifest ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.deleted_manifest_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.gc_queue (
+    id bigint NOT NULL,
+    review_after timestamp with time zone NOT NULL,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT gc_queue_kind_check CHECK ((kind = ANY (ARRAY['blob'::text, 'manifest'::text])))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+CREATE TABLE public.job (
+    id bigint NOT NULL,
+    lease bigint DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    claimed_at timestamp with time zone,
+    again_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    paused boolean DEFAULT false NOT NULL,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    key text NOT NULL COLLATE pg_catalog."C",
+    payload json NOT NULL,
+    last_error text,
+    CONSTRAINT job_again_only_while_claimed CHECK (((again_at IS NULL) OR (claimed_at IS NOT NULL))),
+    CONSTRAINT job_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT job_kind_check CHECK ((kind <> ''::text))
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02');
+
+ALTER TABLE public.job ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.job_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.manifest (
+    id bigint NOT NULL,
+    repository_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    size_total bigint NOT NULL,
+    payload_size integer NOT NULL,
+    layer_count integer NOT NULL,
+    media_type_id smallint NOT NULL,
+    digest bytea NOT NULL,
+    subject_digest bytea,
+    config_digest bytea,
+    artifact_type text COLLATE pg_catalog."C",
+    config_media_type text COLLATE pg_catalog."C",
+    os text,
+    architecture text,
+    variant text,
+    annotations json,
+    CONSTRAINT manifest_config_digest_check CHECK ((octet_length(config_digest) = ANY (ARRAY[32, 64]))),
+    CONSTRAINT manifest_layer_count_check CHECK ((layer_count >= 0)),
+    CONSTRAINT manifest_payload_size_check CHECK ((payload_size > 0)),
+    CONSTRAINT manifest_size_total_check CHECK ((size_total >= 0)),
+    CONSTRAINT manifest_subject_digest_check CHECK ((octet_length(subject_digest) = ANY (ARRAY[32, 64])))
+);
+
+CREATE TABLE public.manifest_blob (
+    repository_id bigint NOT NULL,
+    blob_id bigint NOT NULL,
+    manifest_id bigint NOT NULL
+);
+
+CREATE TABLE public.manifest_child (
+    repository_id bigint NOT NULL,
+    parent_id bigint NOT NULL,
+    child_id bigint,
+    child_digest bytea NOT NULL,
+    os text,
+    architecture text,
+    variant text,
+    CONSTRAINT manifest_child_child_digest_check CHECK ((octet_length(child_digest) = ANY (ARRAY[32, 64])))
+);
+
+CREATE TABLE public.manifest_content (
+    digest bytea NOT NULL,
+    payload bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT manifest_content_is_what_it_hashes_to CHECK (((digest =
+CASE octet_length(digest)
+    WHEN 32 THEN sha256(payload)
+    WHEN 64 THEN sha512(payload)
+    ELSE NULL::bytea
+END) IS TRUE))
+);
+
+ALTER TABLE ONLY public.manifest_content ALTER COLUMN payload SET STORAGE EXTERNAL;
+
+ALTER TABLE public.manifest ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.manifest_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.media_type (
+    id smallint NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT media_type_name_check CHECK ((name <> ''::text))
+);
+
+CREATE TABLE public.namespace (
+    id bigint NOT NULL,
+    owner_account_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT namespace_name_check CHECK (((octet_length(name) <= 255) AND (name ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$'::text)))
+);
+
+ALTER TABLE public.namespace ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.namespace_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.object_delete (
+    store_id bigint NOT NULL,
+    store_ownership text DEFAULT 'owned'::text NOT NULL COLLATE pg_catalog."C",
+    size bigint,
+    deleted_at timestamp with time zone DEFAULT now() NOT NULL,
+    not_before timestamp with time zone NOT NULL,
+    claimed_at timestamp with time zone,
+    multipart boolean DEFAULT false NOT NULL,
+    digest bytea,
+    storage_key text NOT NULL COLLATE pg_catalog."C",
+    multipart_id text COLLATE pg_catalog."C",
+    reason text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT object_delete_collected_is_restorable CHECK (((reason <> 'collected'::text) OR ((digest IS NOT NULL) AND (size IS NOT NULL) AND (NOT multipart)))),
+    CONSTRAINT object_delete_digest_check CHECK ((octet_length(digest) = ANY (ARRAY[32, 64]))),
+    CONSTRAINT object_delete_multipart_id CHECK ((multipart OR (multipart_id IS NULL))),
+    CONSTRAINT object_delete_reason_check CHECK ((reason = ANY (ARRAY['collected'::text, 'upload'::text, 'duplicate'::text]))),
+    CONSTRAINT object_delete_size_check CHECK ((size >= 0)),
+    CONSTRAINT object_delete_store_ownership_check CHECK ((store_ownership = 'owned'::text))
+)
+WITH (autovacuum_vacuum_scale_factor='0.02');
+
+CREATE TABLE public.repository (
+    id bigint NOT NULL,
+    namespace_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    removed_at timestamp with time zone,
+    created_by bigint,
+    collect_untagged boolean DEFAULT false NOT NULL,
+    visibility text DEFAULT 'private'::text NOT NULL COLLATE pg_catalog."C",
+    state text DEFAULT 'active'::text NOT NULL COLLATE pg_catalog."C",
+    path text NOT NULL COLLATE pg_catalog."C",
+    removed_path text COLLATE pg_catalog."C",
+    description text DEFAULT ''::text NOT NULL,
+    CONSTRAINT repository_path_check CHECK ((octet_length(path) <= 255)),
+    CONSTRAINT repository_path_grammar CHECK (
+CASE state
+    WHEN 'active'::text THEN (path ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+$'::text)
+    ELSE (path = ('~'::text || id))
+END),
+    CONSTRAINT repository_removal_is_whole CHECK ((((state = 'removing'::text) = (removed_path IS NOT NULL)) AND ((state = 'removing'::text) = (removed_at IS NOT NULL)))),
+    CONSTRAINT repository_state_check CHECK ((state = ANY (ARRAY['active'::text, 'removing'::text]))),
+    CONSTRAINT repository_visibility_check CHECK ((visibility = ANY (ARRAY['private'::text, 'public'::text])))
+);
+
+CREATE TABLE public.repository_blob (
+    repository_id bigint NOT NULL,
+    blob_id bigint NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE public.repository ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.repository_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.setting (
+    name text NOT NULL COLLATE pg_catalog."C",
+    value jsonb NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.signing_key (
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    verifies_until timestamp with time zone,
+    state text NOT NULL COLLATE pg_catalog."C",
+    algorithm text NOT NULL COLLATE pg_catalog."C",
+    kid text NOT NULL COLLATE pg_catalog."C",
+    sealed bytea NOT NULL,
+    CONSTRAINT signing_key_algorithm_check CHECK ((algorithm = 'ES256'::text)),
+    CONSTRAINT signing_key_retired_ends CHECK (((state = 'retired'::text) = (verifies_until IS NOT NULL))),
+    CONSTRAINT signing_key_state_check CHECK ((state = ANY (ARRAY['next'::text, 'signing'::text, 'retired'::text])))
+);
+
+CREATE TABLE public.store (
+    id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL COLLATE pg_catalog."C",
+    ownership text NOT NULL COLLATE pg_catalog."C",
+    bucket text DEFAULT ''::text NOT NULL,
+    prefix text DEFAULT ''::text NOT NULL,
+    endpoint text DEFAULT ''::text NOT NULL,
+    CONSTRAINT store_kind_check CHECK ((kind = ANY (ARRAY['s3'::text, 'directory'::text]))),
+    CONSTRAINT store_ownership_check CHECK ((ownership = ANY (ARRAY['owned'::text, 'adopted'::text]))),
+    CONSTRAINT store_s3_has_bucket CHECK (((kind = 's3'::text) = (bucket <> ''::text)))
+);
+
+ALTER TABLE public.store ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.store_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.tag (
+    repository_id bigint NOT NULL,
+    manifest_id bigint NOT NULL,
+    version bigint NOT NULL,
+    moved_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone,
+    immutable boolean DEFAULT false NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT tag_name_check CHECK ((name ~ '^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$'::text))
+);
+
+CREATE TABLE public.tag_history (
+    id bigint NOT NULL,
+    repository_id bigint NOT NULL,
+    version bigint NOT NULL,
+    actor_account_id bigint,
+    moved_at timestamp with time zone DEFAULT now() NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    digest bytea,
+    previous_digest bytea,
+    CONSTRAINT tag_history_digest_check CHECK ((octet_length(digest) = ANY (ARRAY[32, 64]))),
+    CONSTRAINT tag_history_is_a_move CHECK ((digest IS DISTINCT FROM previous_digest)),
+    CONSTRAINT tag_history_previous_digest_check CHECK ((octet_length(previous_digest) = ANY (ARRAY[32, 64])))
+);
+
+ALTER TABLE public.tag_history ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.tag_history_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE SEQUENCE public.tag_version
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE public.tag_version OWNED BY public.tag.version;
+
+CREATE TABLE public.upload (
+    id uuid NOT NULL,
+    account_id bigint NOT NULL,
+    store_id bigint NOT NULL,
+    store_ownership text DEFAULT 'owned'::text NOT NULL COLLATE pg_catalog."C",
+    version bigint DEFAULT 1 NOT NULL,
+    lock_until timestamp with time zone,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    received bigint DEFAULT 0 NOT NULL,
+    tail_len bigint DEFAULT 0 NOT NULL,
+    algorithm text NOT NULL COLLATE pg_catalog."C",
+    repository_path text NOT NULL COLLATE pg_catalog."C",
+    hash_state bytea,
+    multipart_key text COLLATE pg_catalog."C",
+    multipart_id text COLLATE pg_catalog."C",
+    tail_key text COLLATE pg_catalog."C",
+    pending_key text COLLATE pg_catalog."C",
+    CONSTRAINT upload_algorithm_check CHECK ((algorithm = ANY (ARRAY['sha256'::text, 'sha512'::text]))),
+    CONSTRAINT upload_check CHECK (((tail_len >= 0) AND (tail_len <= received))),
+    CONSTRAINT upload_multipart_has_key CHECK (((multipart_id IS NULL) OR (multipart_key IS NOT NULL))),
+    CONSTRAINT upload_received_check CHECK ((received >= 0)),
+    CONSTRAINT upload_store_ownership_check CHECK ((store_ownership = 'owned'::text)),
+    CONSTRAINT upload_tail_has_key CHECK (((tail_len > 0) = (tail_key IS NOT NULL))),
+    CONSTRAINT upload_version_check CHECK ((version > 0))
+)
+WITH (fillfactor='50', autovacuum_vacuum_scale_factor='0.02');
+
+CREATE TABLE public.upload_part (
+    upload_id uuid NOT NULL,
+    size bigint NOT NULL,
+    number integer NOT NULL,
+    etag text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT upload_part_number_check CHECK (((number >= 1) AND (number <= 10000))),
+    CONSTRAINT upload_part_size_check CHECK ((size > 0))
+);
+
+ALTER TABLE ONLY public.tag ALTER COLUMN version SET DEFAULT nextval('public.tag_version'::regclass);
+
+ALTER TABLE ONLY public.account
+    ADD CONSTRAINT account_name_key UNIQUE (name);
+ALTER TABLE ONLY public.account
+    ADD CONSTRAINT account_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.blob
+    ADD CONSTRAINT blob_digest_key UNIQUE (digest);
+ALTER TABLE ONLY public.blob
+    ADD CONSTRAINT blob_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.blob
+    ADD CONSTRAINT blob_storage_key_key UNIQUE (store_id, storage_key);
+ALTER TABLE ONLY public.deleted_manifest
+    ADD CONSTRAINT deleted_manifest_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.gc_queue
+    ADD CONSTRAINT gc_queue_pkey PRIMARY KEY (kind, id);
+ALTER TABLE ONLY public.job
+    ADD CONSTRAINT job_kind_key_key UNIQUE (kind, key);
+ALTER TABLE ONLY public.job
+    ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.manifest_blob
+    ADD CONSTRAINT manifest_blob_pkey PRIMARY KEY (repository_id, blob_id, manifest_id);
+ALTER TABLE ONLY public.manifest_child
+    ADD CONSTRAINT manifest_child_pkey PRIMARY KEY (parent_id, child_digest);
+ALTER TABLE ONLY public.manifest_content
+    ADD CONSTRAINT manifest_content_pkey PRIMARY KEY (digest);
+ALTER TABLE ONLY public.manifest
+    ADD CONSTRAINT manifest_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.manifest
+    ADD CONSTRAINT manifest_repository_digest_key UNIQUE (repository_id, digest);
+ALTER TABLE ONLY public.manifest
+    ADD CONSTRAINT manifest_repository_id_key UNIQUE (repository_id, id);
+ALTER TABLE ONLY public.media_type
+    ADD CONSTRAINT media_type_name_key UNIQUE (name);
+ALTER TABLE ONLY public.media_type
+    ADD CONSTRAINT media_type_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.namespace
+    ADD CONSTRAINT namespace_name_key UNIQUE (name);
+ALTER TABLE ONLY public.namespace
+    ADD CONSTRAINT namespace_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.object_delete
+    ADD CONSTRAINT object_delete_pkey PRIMARY KEY (store_id, storage_key);
+ALTER TABLE ONLY public.repository_blob
+    ADD CONSTRAINT repository_blob_pkey PRIMARY KEY (repository_id, blob_id);
+ALTER TABLE ONLY public.repository
+    ADD CONSTRAINT repository_path_key UNIQUE (path);
+ALTER TABLE ONLY public.repository
+    ADD CONSTRAINT repository_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.setting
+    ADD CONSTRAINT setting_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY public.signing_key
+    ADD CONSTRAINT signing_key_pkey PRIMARY KEY (kid);
+ALTER TABLE ONLY public.store
+    ADD CONSTRAINT store_name_key UNIQUE (name);
+ALTER TABLE ONLY public.store
+    ADD CONSTRAINT store_ownership_key UNIQUE (id, ownership);
+ALTER TABLE ONLY public.store
+    ADD CONSTRAINT store_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.tag_history
+    ADD CONSTRAINT tag_history_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.tag
+    ADD CONSTRAINT tag_pkey PRIMARY KEY (repository_id, name);
+ALTER TABLE ONLY public.upload_part
+    ADD CONSTRAINT upload_part_pkey PRIMARY KEY (upload_id, number);
+ALTER TABLE ONLY public.upload
+    ADD CONSTRAINT upload_pkey PRIMARY KEY (id);
+CREATE INDEX account_owner ON public.account USING btree (owner_id) WHERE (owner_id IS NOT NULL);
+
+CREATE INDEX deleted_manifest_digest ON public.deleted_manifest USING btree (repository_id, digest, id);
+
+CREATE INDEX gc_queue_due ON public.gc_queue USING btree (kind, review_after);
+
+CREATE INDEX job_due ON public.job USING btree (due_at) WHERE (NOT paused);
+
+CREATE INDEX manifest_blob_blob ON public.manifest_blob USING btree (blob_id, repository_id);
+
+CREATE INDEX manifest_blob_manifest ON public.manifest_blob USING btree (manifest_id);
+
+CREATE INDEX manifest_child_child ON public.manifest_child USING btree (child_id) WHERE (child_id IS NOT NULL);
+
+CREATE INDEX manifest_child_digest ON public.manifest_child USING btree (repository_id, child_digest);
+
+CREATE INDEX manifest_digest ON public.manifest USING btree (digest);
+
+CREATE INDEX manifest_media_type ON public.manifest USING btree (media_type_id);
+
+CREATE INDEX manifest_subject ON public.manifest USING btree (repository_id, subject_digest, digest) WHERE (subject_digest IS NOT NULL);
+
+CREATE INDEX namespace_owner ON public.namespace USING btree (owner_account_id);
+
+CREATE INDEX object_delete_due ON public.object_delete USING btree (not_before);
+
+CREATE INDEX object_delete_restorable ON public.object_delete USING btree (digest) WHERE (reason = 'collected'::text);
+
+CREATE INDEX repository_blob_blob ON public.repository_blob USING btree (blob_id, repository_id);
+
+CREATE INDEX repository_blob_expiry ON public.repository_blob USING btree (expires_at);
+
+CREATE INDEX repository_namespace ON public.repository USING btree (namespace_id, path);
+
+CREATE INDEX repository_public ON public.repository USING btree (path) WHERE ((visibility = 'public'::text) AND (state = 'active'::text));
+
+CREATE UNIQUE INDEX signing_key_one_each ON public.signing_key USING btree (state) WHERE (state <> 'retired'::text);
+
+CREATE INDEX tag_history_tag ON public.tag_history USING btree (repository_id, name, version);
+
+CREATE INDEX tag_manifest ON public.tag USING btree (manifest_id);
+
+CREATE INDEX upload_account ON public.upload USING btree (account_id);
+
+CREATE INDEX upload_expiry ON public.upload USING btree (expires_at);
+
+CREATE INDEX upload_store ON public.upload USING btree (store_id);
+
+CREATE TRIGGER blob_added AFTER INSERT ON public.blob REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.enqueue_new_blobs();
+
+CREATE TRIGGER manifest_blob_removed AFTER DELETE ON public.manifest_blob REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION public.keep_unreferenced_blobs();
+
+CREATE TRIGGER repository_blob_removed AFTER DELETE ON public.repository_blob REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION public.enqueue_unlinked_blobs();
+
+ALTER TABLE ONLY public.account
+    ADD CONSTRAINT account_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES public.account(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.blob
+    ADD CONSTRAINT blob_store_id_fkey FOREIGN KEY (store_id) REFERENCES public.store(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.manifest_blob
+    ADD CONSTRAINT manifest_blob_blob_id_fkey FOREIGN KEY (blob_id) REFERENCES public.blob(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.manifest_blob
+    ADD CONSTRAINT manifest_blob_repository_id_manifest_id_fkey FOREIGN KEY (repository_id, manifest_id) REFERENCES public.manifest(repository_id, id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.manifest_child
+    ADD CONSTRAINT manifest_child_repository_id_child_id_fkey FOREIGN KEY (repository_id, child_id) REFERENCES public.manifest(repository_id, id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.manifest_child
+    ADD CONSTRAINT manifest_child_repository_id_parent_id_fkey FOREIGN KEY (repository_id, parent_id) REFERENCES public.manifest(repository_id, id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.manifest
+    ADD CONSTRAINT manifest_digest_fkey FOREIGN KEY (digest) REFERENCES public.manifest_content(digest) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.manifest
+    ADD CONSTRAINT manifest_media_type_id_fkey FOREIGN KEY (media_type_id) REFERENCES public.media_type(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.manifest
+    ADD CONSTRAINT manifest_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES public.repository(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.namespace
+    ADD CONSTRAINT namespace_owner_account_id_fkey FOREIGN KEY (owner_account_id) REFERENCES public.account(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.object_delete
+    ADD CONSTRAINT object_delete_store_id_store_ownership_fkey FOREIGN KEY (store_id, store_ownership) REFERENCES public.store(id, ownership) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.repository_blob
+    ADD CONSTRAINT repository_blob_blob_id_fkey FOREIGN KEY (blob_id) REFERENCES public.blob(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.repository_blob
+    ADD CONSTRAINT repository_blob_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES public.repository(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.repository
+    ADD CONSTRAINT repository_namespace_id_fkey FOREIGN KEY (namespace_id) REFERENCES public.namespace(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.tag
+    ADD CONSTRAINT tag_repository_id_manifest_id_fkey FOREIGN KEY (repository_id, manifest_id) REFERENCES public.manifest(repository_id, id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.upload
+    ADD CONSTRAINT upload_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.upload_part
+    ADD CONSTRAINT upload_part_upload_id_fkey FOREIGN KEY (upload_id) REFERENCES public.upload(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.upload
+    ADD CONSTRAINT upload_store_id_store_ownership_fkey FOREIGN KEY (store_id, store_ownership) REFERENCES public.store(id, ownership) ON DELETE RESTRICT;
