@@ -4,7 +4,7 @@ use crate::{Caller, Error, Registry, authorize};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use portolan_auth::Action;
-use portolan_blobs::{BlobStream, StorageKey};
+use portolan_blobs::{BlobStream, StorageKey, Uri};
 use portolan_metadata::blobs::{BlobKey, BlobRow, ResolveBlob};
 use portolan_metadata::manifest_contents::Payload;
 use portolan_metadata::manifests::{DigestKey, ManifestRow, ResolveDigest, ResolveDigestHead};
@@ -207,7 +207,7 @@ impl Registry {
         &self,
         store: StoreId,
         key: &StorageKey,
-    ) -> Result<Option<http::Uri>, Error> {
+    ) -> Result<Option<Uri>, Error> {
         Ok(self.stores().get(store)?.presign_get(key).await?)
     }
 }
