@@ -1,0 +1,81 @@
+//! `[secrets]`, `[admin]` and `[tokens]`: keys and accounts.
+
+use super::report::Report;
+use super::setting::settings;
+use super::values::SecretKey;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::time::Duration;
+
+settings! {
+    /// Keys of the installation.
+    pub(crate) struct Secrets {
+        /// 32 random bytes in base64 (`openssl rand -base64 32`), the same for every process. It seals what must stay secret in the database:
+        /// the keys that sign tokens. Whoever has it and the database can make tokens.
+        pub(crate) key: Option<SecretKey> = None,
+    }
+}
+
+settings! {
+    /// An administrator's account that exists from the first start on.
+    pub(crate) struct Admin {
+        /// Its name. The account is made if it is missing; an existing one is left as it is, its password too.
+        pub(crate) username: Option<String> = None,
+        /// Its first password.
+        pub(crate) password: Option<SecretString> = None,
+    }
+}
+
+settings! {
+    /// Tokens of the token service at `/v2/auth`.
+    pub(crate) struct Tokens {
+        /// The `service` that challenges name and tokens are made for. Must be the same in every process.
+        pub(crate) service: String = "portolan".to_owned(),
+        /// How long a token lasts. Rights are looked up with every request, so a longer life widens nothing; below 60 s clients would ask
+        /// for a token with nearly every request.
+        pub(crate) lifetime: Duration = Duration::from_mins(5),
+    }
+}
+
+/// The specification's least life of a token, which some clients assume without asking.
+const SHORTEST_TOKEN: Duration = Duration::from_mins(1);
+/// Tokens say who somebody is and cannot be taken back one by one; an hour bounds a stolen one.
+const LONGEST_TOKEN: Duration = Duration::from_hours(1);
+
+impl Secrets {
+    /// What the types alone do not say.
+    pub(super) fn check(&self, report: &mut Report) {
+        if self.key.is_none() {
+            report.about("secrets.key", "is required; `openssl rand -base64 32` makes one");
+        }
+    }
+}
+
+impl Admin {
+    /// What the types alone do not say.
+    pub(super) fn check(&self, report: &mut Report) {
+        match (&self.username, &self.password) {
+            (Some(_), None) => report.about("admin.password", "is missing, but `admin.username` is set"),
+            (None, Some(_)) => report.about("admin.username", "is missing, but `admin.password` is set"),
+            _ => {}
+        }
+        if self.password.as_ref().is_some_and(|password| password.expose_secret().is_empty()) {
+            report.about("admin.password", "is empty");
+        }
+    }
+}
+
+impl Tokens {
+    /// What the types alone do not say.
+    pub(super) fn check(&self, report: &mut Report) {
+        let plain = |character: char| {
+            character.is_ascii_lowercase() || character.is_ascii_digit() || ".-_:".contains(character)
+        };
+        // Some clients lower-case the whole challenge, and it stands inside quotes.
+        if self.service.is_empty() || !self.service.chars().all(plain) {
+            report.about("tokens.service", "wants lower-case letters, digits and `.-_:`");
+        }
+        if !(SHORTEST_TOKEN..=LONGEST_TOKEN).contains(&self.lifetime) {
+            report.about("tokens.lifetime", "must lie between `1m` and `1h`");
+        }
+    }
+}

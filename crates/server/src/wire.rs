@@ -1,0 +1,206 @@
+//! Puts the parts together: the configuration becomes handles. Nothing here decides anything else.
+
+use crate::config::{ByteSize, Config, Encryption, Role, S3, StoreKind};
+use crate::layer::Challenger;
+use crate::token::{self, Auth};
+use crate::v2;
+use anyhow::Context as _;
+use axum::extract::FromRef;
+use portolan_auth::SystemClock;
+use portolan_blobs::{BlobStore, ByteBudget, PartSchedule, DirectoryStore, S3Credentials, S3Encryption, S3Endpoint, S3Settings, S3Store};
+use portolan_metadata::stores::{self, NewStore};
+use portolan_pg::{Endpoint, Policy, Router};
+use portolan_registry::upload::{UploadSettings, Uploads};
+use portolan_registry::{Limits, Parts, Registry, Stores};
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng as _, SeedableRng as _};
+use secrecy::ExposeSecret as _;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+/// What handlers are given; each takes the handle it needs.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    /// What a registry does.
+    pub(crate) registry: Registry,
+    /// Who somebody is.
+    pub(crate) auth: Auth,
+    /// What a 401 says.
+    pub(crate) challenger: Challenger,
+    /// The knobs of `/v2`.
+    pub(crate) settings: v2::Settings,
+}
+
+impl FromRef<App> for Registry {
+    fn from_ref(app: &App) -> Self {
+        app.registry.clone()
+    }
+}
+
+impl FromRef<App> for Auth {
+    fn from_ref(app: &App) -> Self {
+        app.auth.clone()
+    }
+}
+
+impl FromRef<App> for Challenger {
+    fn from_ref(app: &App) -> Self {
+        app.challenger.clone()
+    }
+}
+
+impl FromRef<App> for v2::Settings {
+    fn from_ref(app: &App) -> Self {
+        app.settings
+    }
+}
+
+/// Randomness for this process, from the system.
+pub(crate) fn random() -> anyhow::Result<StdRng> {
+    StdRng::try_from_rng(&mut SysRng).context("the system gives no random numbers")
+}
+
+/// The way to Postgres. Nothing is dialled before somebody asks.
+pub(crate) fn database(
+    config: &Config,
+    role: &str,
+    metrics: portolan_pg::Metrics,
+    random: &mut StdRng,
+) -> anyhow::Result<Router> {
+    let database = &config.database;
+    let primary = database.primary.as_ref().context("no database is configured")?;
+    let primary = Endpoint::parse(primary.secret())?;
+    let processes = NonZeroU32::new(database.pool.processes).unwrap_or(NonZeroU32::MIN);
+    let policy = Policy::default()
+        .with_roles(role)
+        .with_max(usize::try_from(database.pool.max)?)?
+        // A second address for the primary itself says that the first one is not it.
+        .with_pooler(database.direct.is_some())
+        .with_processes(processes);
+    Ok(Router::connect(policy, primary, metrics, random.next_u64()))
+}
+
+/// `registry,api,worker`: what sessions are called after.
+pub(crate) fn role_list(config: &Config) -> String {
+    let names = config.roles.iter().map(|role| match role {
+        Role::Registry => "registry",
+        Role::Api => "api",
+        Role::Worker => "worker",
+    });
+    names.collect::<Vec<_>>().join(",")
+}
+
+/// The handles that need the database: call it when the schema has been checked.
+pub(crate) async fn app(config: &Config, router: &Router, random: &mut StdRng) -> anyhow::Result<App> {
+    let stores = open_stores(config, router).await?;
+    let limits = Limits {
+        manifest_cache_bytes: config.limits.manifest_cache.bytes(),
+        small_blob_cache_bytes: config.limits.blob_cache.bytes(),
+        page_max: usize::try_from(config.limits.page)?,
+        ..Limits::default()
+    };
+    let registry = Registry::new(Parts {
+        router: router.clone(),
+        stores,
+        limits,
+        uploads: uploads(config)?,
+        random: StdRng::from_rng(random),
+    });
+    let key = config.secrets.key.as_ref().context("`secrets.key` is not set")?;
+    let auth = Auth::start(token::Parts {
+        router: router.clone(),
+        seal: Arc::new(key.seal_key()?),
+        service: config.tokens.service.as_str().into(),
+        lifetime: config.tokens.lifetime,
+        clock: Arc::new(SystemClock),
+        random: StdRng::from_rng(random),
+    })
+    .await?;
+    let settings = v2::Settings {
+        manifest_max: config.limits.manifest.length(),
+        manifest_deadline: config.http.bounds.body_pause,
+        redirect: if config.storage.redirect { v2::Redirect::Presigned } else { v2::Redirect::Never },
+        ..v2::Settings::default()
+    };
+    Ok(App { registry, challenger: auth.challenger().clone(), auth, settings })
+}
+
+/// How uploads are taken in.
+fn uploads(config: &Config) -> anyhow::Result<Uploads> {
+    let uploads = &config.storage.uploads;
+    let spool = uploads.spool.clone().unwrap_or_else(std::env::temp_dir);
+    let budget = |size: ByteSize| u32::try_from(size.bytes()).map(ByteBudget::new);
+    let mut settings = UploadSettings::new(spool);
+    settings.memory = budget(uploads.memory)?;
+    settings.spool_space = budget(uploads.spool_space)?;
+    settings.time_to_live = uploads.expire;
+    settings.pace.idle = config.http.bounds.body_pause;
+    if let Some(size) = uploads.part_size {
+        settings.schedule = PartSchedule::uniform(size.bytes());
+    }
+    Ok(Uploads::new(settings))
+}
+
+/// The row of the one store that is configured.
+const STORE: &str = "default";
+
+async fn open_stores(config: &Config, router: &Router) -> anyhow::Result<Stores> {
+    let s3 = &config.storage.s3;
+    let kind = config.storage.kind.context("`storage.kind` is not set")?;
+    let new = match kind {
+        StoreKind::Directory => NewStore {
+            name: STORE,
+            kind: stores::StoreKind::Directory,
+            bucket: "",
+            prefix: "",
+            endpoint: "",
+        },
+        StoreKind::S3 => NewStore {
+            name: STORE,
+            kind: stores::StoreKind::S3,
+            bucket: s3.bucket.as_deref().unwrap_or_default(),
+            prefix: s3.prefix.as_deref().unwrap_or_default(),
+            endpoint: s3.endpoint.as_deref().unwrap_or_default(),
+        },
+    };
+    let tx = router.begin().await?;
+    let id = stores::ensure(&tx, &new).await?;
+    router.acknowledge(tx.commit().await?).await?;
+    let store: Arc<dyn BlobStore> = match kind {
+        StoreKind::Directory => {
+            let path = config.storage.directory.path.clone();
+            let path = path.context("`storage.directory.path` is not set")?;
+            let open = tokio::task::spawn_blocking(move || DirectoryStore::open(&path)).await?;
+            Arc::new(open.context("cannot open the folder of blobs")?)
+        }
+        StoreKind::S3 => Arc::new(S3Store::connect(s3_settings(s3)?).await),
+    };
+    Ok(Stores::single(id, store))
+}
+
+fn s3_settings(s3: &S3) -> anyhow::Result<S3Settings> {
+    let uri = |url: &Option<String>| url.as_ref().map(|url| url.parse()).transpose();
+    let credentials = match (&s3.access_key, &s3.secret_key) {
+        (Some(access_key), Some(secret_key)) => S3Credentials::Static {
+            access_key: access_key.clone(),
+            secret_key: secret_key.expose_secret().into(),
+        },
+        _ => S3Credentials::Ambient,
+    };
+    Ok(S3Settings {
+        bucket: s3.bucket.clone().context("`storage.s3.bucket` is not set")?,
+        prefix: s3.prefix.clone().unwrap_or_default(),
+        region: s3.region.clone(),
+        endpoint: S3Endpoint {
+            url: uri(&s3.endpoint)?,
+            public_url: uri(&s3.public_endpoint)?,
+            path_style: s3.path_style,
+        },
+        credentials,
+        encryption: match s3.encryption {
+            None => S3Encryption::BucketDefault,
+            Some(Encryption::Aes256) => S3Encryption::Aes256,
+            Some(Encryption::Kms) => S3Encryption::Kms { key: s3.kms_key.clone() },
+        },
+    })
+}
