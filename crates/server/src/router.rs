@@ -9,7 +9,7 @@ use crate::layer::log;
 use crate::wire::App;
 use crate::v2;
 use axum::http::Request;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -37,7 +37,9 @@ pub(crate) fn service(
     }
     let admission = Admission::new(config.http.bounds.requests);
     let layers = ServiceBuilder::new()
-        // First, so that every answer has a name, whoever makes it.
+        // Around everything: docker takes an answer without the version for that of something else than a registry.
+        .layer(from_fn(v2::announce))
+        // Before all others, so that every answer has a name, whoever makes it.
         .layer(from_fn_with_state(around.ids, request_id::name))
         // Before whatever speaks of the client: the log, challenges, limits.
         .layer(from_fn_with_state(Origins::new(&config.http), origin::find))

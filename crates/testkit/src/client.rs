@@ -210,6 +210,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What was asked: the method and the whole address.
+    pub fn asked(&self) -> &str {
+        &self.asked
+    }
+
     /// Checks the status; on a mismatch shows the body, which says why.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {

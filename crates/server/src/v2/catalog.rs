@@ -1,0 +1,24 @@
+//! `GET /v2/_catalog`: the repositories that the caller may read.
+
+use super::page::Page;
+use super::{Error, header};
+use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use portolan_oci::RepositoryName;
+use portolan_registry::{Caller, Registry};
+use serde_json::json;
+
+pub(super) async fn list(
+    State(registry): State<Registry>,
+    Extension(caller): Extension<Caller>,
+    page: Page,
+) -> Result<Response, Error> {
+    let found = registry.catalog(&caller, page.last.as_deref(), page.n).await?;
+    let names: Vec<&str> = found.repositories.iter().map(RepositoryName::as_str).collect();
+    let last = names.last().filter(|_| found.more);
+    let link = last.map(|last| page.after("/v2/_catalog", last, &[])).unwrap_or_default();
+    let list = Json(json!({ "repositories": names }));
+    Ok(([(CACHE_CONTROL, header::NO_STORE)], link, list).into_response())
+}

@@ -1,0 +1,16 @@
+//! The whole registry from outside: the real binary, a real Postgres, a real store.
+
+mod app;
+mod kill;
+mod quickstart;
+mod token;
+mod token_attacks;
+mod v2_bad_inputs;
+mod v2_delete;
+mod v2_errors;
+mod v2_mount;
+mod v2_pull;
+mod v2_push;
+mod v2_referrers;
+mod v2_tags;
+mod v2_uploads;
