@@ -2,7 +2,6 @@
 //!
 //! Each runs in bounded batches and says after each whether there is more. Each may run twice, or be cut off anywhere.
 
-use portolan_registry::upload::Deleted;
 use portolan_registry::{Error, Registry};
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ pub(crate) enum Kind {
 }
 
 /// Uploads ended in one transaction, with their keys: milliseconds.
-const UPLOADS: u64 = 100;
+const UPLOADS: u32 = 100;
 /// Objects deleted at a time: one call to S3 takes as many.
-const OBJECTS: u64 = 1_000;
+const OBJECTS: u32 = 1_000;
 
 /// What one batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +58,12 @@ impl Kind {
         match self {
             Self::SweepUploads => {
                 let done = registry.sweep_uploads(UPLOADS).await?;
-                Ok(Batch { done, more: done >= UPLOADS })
+                Ok(Batch { done, more: done >= u64::from(UPLOADS) })
             }
             Self::DeleteObjects => {
-                let Deleted { deleted, kept, refused } = registry.delete_objects(OBJECTS).await?;
-                // What is kept or refused stays claimed for a while and is not met again at once.
-                Ok(Batch { done: deleted, more: deleted + kept + refused >= OBJECTS })
+                let batch = registry.delete_objects(OBJECTS).await?;
+                // What was kept or refused stays claimed for a while and is not met again at once.
+                Ok(Batch { done: batch.deleted, more: batch.total() >= u64::from(OBJECTS) })
             }
         }
     }
