@@ -123,14 +123,18 @@ pub struct TagMoved {
     pub abandoned: Option<ManifestId>,
 }
 
+// No join: where this had to wait, Postgres checks the join again with the tag's new row and the manifest's old one,
+// and finds nothing.
 static LOCK: Statement = statement!(
     "tags.lock",
     [INT8, TEXT],
-    "SELECT tag.manifest_id, manifest.digest
-     FROM tag JOIN manifest ON manifest.id = tag.manifest_id
+    "SELECT tag.manifest_id FROM tag
      WHERE tag.repository_id = $1 AND tag.name = $2
-     FOR UPDATE OF tag",
+     FOR UPDATE",
 );
+
+static TARGET: Statement =
+    statement!("tags.target", [INT8], "SELECT manifest.digest FROM manifest WHERE manifest.id = $1",);
 
 static INSERT: Statement = statement!(
     "tags.insert",
@@ -220,15 +224,20 @@ pub async fn move_to(tx: &Tx, step: &TagMove<'_>) -> Result<TagMoved, Error> {
     Err(Error::Contended { table: "tag" })
 }
 
+/// Locks a tag; returns where it points.
 async fn lock(
     tx: &Tx,
     repository: RepositoryId,
     tag: &TagName,
 ) -> Result<Option<(ManifestId, Digest)>, Error> {
-    let row = tx.query_opt(&LOCK, &[&repository, &tag.as_str()]).await?;
-    row.map(|row| Ok((row.try_get(0)?, digest(&row, 1)?)))
-        .transpose()
-        .map_err(Error::decoding("tag"))
+    let decoding = Error::decoding("tag");
+    let Some(row) = tx.query_opt(&LOCK, &[&repository, &tag.as_str()]).await? else {
+        return Ok(None);
+    };
+    let manifest: ManifestId = row.try_get(0).map_err(&decoding)?;
+    // A new statement: the manifest may be younger than the one that waited for the tag. The tag keeps it.
+    let row = tx.query_one(&TARGET, &[&manifest]).await?;
+    Ok(Some((manifest, digest(&row, 0).map_err(decoding)?)))
 }
 
 /// A tag to be removed.
