@@ -48,7 +48,7 @@ pub(crate) enum Task {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Password {
     /// File with the password, `-` for standard input. Without it one is made up and printed.
-    #[arg(long = "password-file", value_name = "FILE")]
+    #[arg(id = "password_file", long = "password-file", value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
@@ -151,6 +151,7 @@ impl Password {
         let mut rng = wire::random()?;
         let (password, is_new) = match &self.file {
             Some(path) => (read(path)?, false),
+            None if self.stdin => (read(Path::new("-"))?, false),
             None => (made_up(&mut rng), true),
         };
         let hash = hash(password.clone(), &mut rng).await?;

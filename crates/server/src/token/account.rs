@@ -60,7 +60,13 @@ impl Auth {
 
     async fn find(&self, name: AccountName) -> Result<Option<(Account, PasswordHash)>, Error> {
         let subject: Subject = name.as_str().parse()?;
-        let Some(row) = self.0.router.read_fresh::<CredentialByName>(name).await?.value else {
+        let Some(row) = self
+            .0
+            .router
+            .read_fresh::<CredentialByName>(name)
+            .await?
+            .value
+        else {
             return Ok(None);
         };
         let stored = match row.password_hash.as_str().parse() {
@@ -70,7 +76,11 @@ impl Auth {
                 return Ok(None);
             }
         };
-        let account = Account { id: row.account, generation: row.generation, name: subject };
+        let account = Account {
+            id: row.account,
+            generation: row.generation,
+            name: subject,
+        };
         Ok(Some((account, stored)))
     }
 }

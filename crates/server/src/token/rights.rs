@@ -4,23 +4,28 @@
 //! request will refuse. It stays an upper bound; rights are looked up again when it is used.
 
 use super::{Auth, Error};
-use futures::future::try_join_all;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use portolan_auth::{Action, Actions, Grant, Scope};
 use portolan_metadata::Principal;
 use portolan_metadata::access::{Access, AccessKey, ResolveAccess};
 use portolan_oci::RepositoryName;
 use portolan_registry::{Caller, Error as Refusal, authorize};
 
+/// How many scopes of one request are resolved side by side: enough that the usual handful takes one or two
+/// round trips, and one client cannot fill the queue that everybody's reads wait in.
+const AT_ONCE: usize = 4;
+
 impl Auth {
-    /// The part of `asked` that `principal` may have. The scopes are resolved side by side and so share a
-    /// batch; their number is bounded where they are parsed.
+    /// The part of `asked` that `principal` may have, in the same order.
     pub(super) async fn granted(
         &self,
         principal: Principal,
         asked: Vec<Scope>,
     ) -> Result<Vec<Grant>, Error> {
         let grants = asked.into_iter().map(|scope| self.grant(principal, scope));
-        Ok(try_join_all(grants).await?.into_iter().flatten().collect())
+        let granted: Vec<Option<Grant>> =
+            stream::iter(grants).buffered(AT_ONCE).try_collect().await?;
+        Ok(granted.into_iter().flatten().collect())
     }
 
     async fn grant(&self, principal: Principal, scope: Scope) -> Result<Option<Grant>, Error> {

@@ -9,7 +9,7 @@ use portolan_testkit::s3_server::S3Server;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
@@ -77,7 +77,7 @@ impl Options {
 }
 
 /// A migrated database that others are copies of.
-async fn template() -> &'static TestDatabase {
+pub(crate) async fn template() -> &'static TestDatabase {
     static TEMPLATE: OnceCell<TestDatabase> = OnceCell::const_new();
     TEMPLATE
         .get_or_init(|| async {
@@ -89,7 +89,8 @@ async fn template() -> &'static TestDatabase {
         .await
 }
 
-fn command(environment: &[(String, String)]) -> Command {
+/// The binary with these variables and no others.
+pub(crate) fn command(environment: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
     let inherited = ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE"];
     let kept = inherited.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
@@ -114,7 +115,7 @@ pub(crate) fn repository(about: &str) -> String {
 }
 
 /// Ports that were free a moment ago.
-fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
     let listeners: [TcpListener; N] = std::array::from_fn(|_| bind());
     listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))
@@ -189,7 +190,7 @@ impl TestApp {
     pub(crate) fn user(&self, name: &str) -> Client {
         let mut child = self
             .command()
-            .args(["admin", "user", "create", name, "--password-stdin"])
+            .args(["admin", "user", "create", name, "--password-file", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -231,6 +232,16 @@ impl TestApp {
     /// The server process.
     pub(crate) fn server(&self) -> &Guarded {
         &self.server
+    }
+
+    /// The private address.
+    pub(crate) fn private(&self) -> SocketAddr {
+        self.private
+    }
+
+    /// Waits until the server has ended.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.server.wait()
     }
 
     /// Ends the server as the end of its machine would.
@@ -343,7 +354,7 @@ fn serve(environment: &[(String, String)], folder: &Path) -> (Guarded, SocketAdd
 }
 
 /// Blocking, because a registry is started from inside of every test's own runtime.
-fn is_ready(private: SocketAddr) -> bool {
+pub(crate) fn is_ready(private: SocketAddr) -> bool {
     use std::io::{Read as _, Write as _};
     let Ok(mut stream) = std::net::TcpStream::connect(private) else { return false };
     let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";

@@ -1,7 +1,10 @@
 //! The whole registry from outside: the real binary, a real Postgres, a real store.
 
 mod app;
+mod config;
 mod kill;
+mod lifecycle;
+mod listeners;
 mod quickstart;
 mod token;
 mod token_attacks;

@@ -26,8 +26,12 @@ impl Forger {
         let (kid, sealed): (String, Vec<u8>) = (row.get(0), row.get(1));
         let seal = SealKey::from_base64(&SEAL.into()).unwrap();
         let opened = seal.open(Purpose::SigningKey, &kid, &sealed).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, opened.expose_secret());
-        Self { pair: pair.unwrap(), kid }
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, opened.expose_secret());
+        Self {
+            pair: pair.unwrap(),
+            kid,
+        }
     }
 
     fn header(&self) -> Value {
@@ -53,8 +57,14 @@ fn sign_with(pair: &EcdsaKeyPair, header: &Value, claims: &Value) -> String {
 async fn target(app: &TestApp) -> (String, String) {
     let name = repository("attack");
     push(&app.admin(), &name, "tag", &Image::random(910)).await;
-    let token = app.token(&app.admin(), &[&format!("repository:{name}:pull")]).await;
-    app.anonymous().bearer(&token).get(&format!("/v2/{name}/manifests/tag")).await.expect(200);
+    let token = app
+        .token(&app.admin(), &[&format!("repository:{name}:pull")])
+        .await;
+    app.anonymous()
+        .bearer(&token)
+        .get(&format!("/v2/{name}/manifests/tag"))
+        .await
+        .expect(200);
     (format!("/v2/{name}/manifests/tag"), token)
 }
 
@@ -65,7 +75,10 @@ fn refused(app: &TestApp, path: &str, token: &str) -> impl Future<Output = ()> {
     async move {
         let answer = client.get(&path).await.refused(401, "UNAUTHORIZED");
         let challenge = answer.header("www-authenticate");
-        assert!(challenge.ends_with(",error=\"invalid_token\""), "{challenge}");
+        assert!(
+            challenge.ends_with(",error=\"invalid_token\""),
+            "{challenge}"
+        );
         client.get("/v2/").await.refused(401, "UNAUTHORIZED");
     }
 }
@@ -176,10 +189,19 @@ async fn a_token_cannot_be_widened() {
     let parts: Vec<&str> = token.split('.').collect();
     let mut wider = claims(&token);
     wider["access"][0]["actions"] = json!(["pull", "push", "delete"]);
-    refused(app, &path, &format!("{}.{}.{}", parts[0], part(&wider), parts[2])).await;
+    refused(
+        app,
+        &path,
+        &format!("{}.{}.{}", parts[0], part(&wider), parts[2]),
+    )
+    .await;
     let client = app.anonymous().bearer(&token);
     let answer = client.delete(&path).await.refused(401, "UNAUTHORIZED");
-    assert!(answer.header("www-authenticate").ends_with("error=\"insufficient_scope\""));
+    assert!(
+        answer
+            .header("www-authenticate")
+            .ends_with("error=\"insufficient_scope\"")
+    );
 }
 
 #[tokio::test]
@@ -190,25 +212,42 @@ async fn a_token_is_a_bound_and_never_a_right() {
     let user = app.user(&name);
     let forger = Forger::of(app).await;
     // Signed by us, as if granted when he still had the right.
-    let mut wide = claims(&app.token(&user, &[&format!("repository:{name}/x:pull")]).await);
-    let repository = path.strip_prefix("/v2/").unwrap().strip_suffix("/manifests/tag").unwrap();
-    wide["access"] =
-        json!([{ "type": "repository", "name": repository, "actions": ["pull", "push", "delete"] }]);
-    let client = app.anonymous().bearer(&forger.sign(&forger.header(), &wide));
+    let mut wide = claims(
+        &app.token(&user, &[&format!("repository:{name}/x:pull")])
+            .await,
+    );
+    let repository = path
+        .strip_prefix("/v2/")
+        .unwrap()
+        .strip_suffix("/manifests/tag")
+        .unwrap();
+    wide["access"] = json!([{ "type": "repository", "name": repository, "actions": ["pull", "push", "delete"] }]);
+    let client = app
+        .anonymous()
+        .bearer(&forger.sign(&forger.header(), &wide));
     client.get("/v2/").await.expect(200);
     client.get(&path).await.refused(401, "UNAUTHORIZED");
     client.delete(&path).await.refused(403, "DENIED");
-    client.post(&format!("/v2/{repository}/blobs/uploads/")).await.refused(403, "DENIED");
+    client
+        .post(&format!("/v2/{repository}/blobs/uploads/"))
+        .await
+        .refused(403, "DENIED");
 }
 
 #[tokio::test]
 async fn a_right_that_is_taken_away_is_gone_at_once() {
     let app = TestApp::shared().await;
     let (path, _) = target(app).await;
-    let repository = path.strip_prefix("/v2/").unwrap().strip_suffix("/manifests/tag").unwrap();
+    let repository = path
+        .strip_prefix("/v2/")
+        .unwrap()
+        .strip_suffix("/manifests/tag")
+        .unwrap();
     let user = app.user(&format!("carol{}", unique()));
     app.publish(repository);
-    let token = app.token(&user, &[&format!("repository:{repository}:pull")]).await;
+    let token = app
+        .token(&user, &[&format!("repository:{repository}:pull")])
+        .await;
     let client = app.anonymous().bearer(&token);
     client.get(&path).await.expect(200);
     let task = ["admin", "repository", "visibility", repository, "private"];
@@ -220,25 +259,48 @@ async fn a_right_that_is_taken_away_is_gone_at_once() {
 async fn an_account_that_ended_its_tokens_or_is_disabled_is_nobody() {
     let app = TestApp::shared().await;
     let session = app.database().session().await;
-    for change in ["generation = generation + 1", "generation = generation + 1, state = 'disabled'", "state = 'disabled'"] {
+    for change in [
+        "generation = generation + 1",
+        "generation = generation + 1, state = 'disabled'",
+        "state = 'disabled'",
+    ] {
         let name = format!("dave{}", unique());
         let user = app.user(&name);
         let own = format!("{name}/app");
         push(&user, &own, "tag", &Image::random(911)).await;
-        let token = app.token(&user, &[&format!("repository:{own}:pull,push")]).await;
+        let token = app
+            .token(&user, &[&format!("repository:{own}:pull,push")])
+            .await;
         let client = app.anonymous().bearer(&token);
         let path = format!("/v2/{own}/manifests/tag");
         client.get(&path).await.expect(200);
-        session.execute(&format!("UPDATE account SET {change} WHERE name = $1"), &[&name]).await.unwrap();
+        session
+            .execute(
+                &format!("UPDATE account SET {change} WHERE name = $1"),
+                &[&name],
+            )
+            .await
+            .unwrap();
         let answer = client.get(&path).await.refused(401, "UNAUTHORIZED");
-        assert!(answer.header("www-authenticate").ends_with(",error=\"invalid_token\""));
-        client.post(&format!("/v2/{own}/blobs/uploads/")).await.refused(401, "UNAUTHORIZED");
+        assert!(
+            answer
+                .header("www-authenticate")
+                .ends_with(",error=\"invalid_token\"")
+        );
+        client
+            .post(&format!("/v2/{own}/blobs/uploads/"))
+            .await
+            .refused(401, "UNAUTHORIZED");
         // Even what is public: a void token must be noticed.
         app.publish(&own);
         client.get(&path).await.refused(401, "UNAUTHORIZED");
         app.anonymous().get(&path).await.expect(200);
         let login = user.get("/v2/auth?service=portolan").await;
-        login.expect(if change.contains("disabled") { 401 } else { 200 });
+        login.expect(if change.contains("disabled") {
+            401
+        } else {
+            200
+        });
     }
 }
 
@@ -247,11 +309,23 @@ async fn nonsense_is_no_token() {
     let app = TestApp::shared().await;
     let (path, token) = target(app).await;
     let long = "a".repeat(20_000);
-    for nonsense in ["x", ".", "..", "...", "a.b.c", "e30.e30.e30", &token[1..], &format!("{token}.x"), &long] {
+    for nonsense in [
+        "x",
+        ".",
+        "..",
+        "...",
+        "a.b.c",
+        "e30.e30.e30",
+        &token[1..],
+        &format!("{token}.x"),
+        &long,
+    ] {
         refused(app, &path, nonsense).await;
     }
     let anonymous = app.anonymous();
     let two = anonymous.request(http::Method::GET, &path);
-    let two = two.header("authorization", "Bearer a").header("authorization", "Bearer b");
+    let two = two
+        .header("authorization", "Bearer a")
+        .header("authorization", "Bearer b");
     two.send().await.refused(401, "UNAUTHORIZED");
 }
