@@ -63,7 +63,7 @@ stop_process() {
         sleep 0.1
         tries=$((tries + 1))
     done
-    kill -s KILL "$pid" 2> /dev/null
+    kill -s KILL "$pid" 2> /dev/null || true
     wait "$pid" 2> /dev/null || true
 }
 
