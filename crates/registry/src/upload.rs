@@ -24,7 +24,7 @@ pub use cleanup::Deletion;
 pub use settings::{ClaimSettings, UploadSettings, Uploads};
 
 use crate::transaction::{Acknowledge, Attempts};
-use crate::{Caller, Error, Registry, authorize};
+use crate::{Caller, Credentials, Error, Registry, authorize};
 use body::BodyReader;
 use portolan_auth::Action;
 use portolan_metadata::uploads::{NewUpload, UploadScope};
@@ -256,7 +256,11 @@ impl Registry {
 impl Request {
     /// Anonymous callers never have an upload; whether this one may write is decided in the database.
     fn new(caller: &Caller, name: &RepositoryName, id: UploadId) -> Result<Self, Error> {
-        let account = caller.principal.account().ok_or(Error::Unauthenticated)?;
+        let account = caller.principal.account().ok_or_else(|| match caller.credentials {
+            // There are tokens for anonymous pulls; their bearer is told to ask for more.
+            Credentials::Token(_) => Error::InsufficientScope,
+            Credentials::None | Credentials::Password => Error::Unauthenticated,
+        })?;
         let scope = UploadScope {
             id,
             path: name.clone(),

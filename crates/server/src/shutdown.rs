@@ -96,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn finishing_gives_up_on_those_that_do_not() {
         let tasks = Tasks::default();
-        tasks.spawn("stuck", std::future::pending());
+        tasks.spawn("stuck", std::future::pending::<()>());
         assert!(!tasks.finish(Duration::ZERO).await);
     }
 }

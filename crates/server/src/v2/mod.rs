@@ -15,6 +15,7 @@ mod extract;
 mod finish;
 mod fold;
 mod header;
+mod linger;
 mod manifests;
 mod page;
 mod referrers;

@@ -1,7 +1,7 @@
 //! Every route of the distribution API. Names are one segment here: [`super::FoldNames`] made them so.
 
 use super::{
-    Error, base, blobs, catalog, finish, manifests, referrers, search, tags, uploads,
+    Error, base, blobs, catalog, finish, linger, manifests, referrers, search, tags, uploads,
 };
 use crate::layer;
 use crate::token;
@@ -9,7 +9,7 @@ use crate::wire::App;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// `/v2`, the token service included, and the two paths of `/v1` that searching clients ask.
@@ -40,13 +40,15 @@ pub(crate) fn routes(app: App) -> Router<App> {
                 .put(uploads::finish)
                 .delete(uploads::cancel),
         )
-        .route("/v2/{*other}", any(no_such_endpoint))
         .route("/v1/_ping", get(search::ping))
         .route("/v1/search", get(search::search))
+        .fallback(no_such_endpoint)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), layer::auth::authenticate))
         // Outside the check of credentials, which it makes itself and answers in its own way.
         .merge(token::routes())
+        // Around all that may answer without having read the body.
+        .layer(from_fn_with_state(app.clone(), linger::linger))
         // Inside `finish`, so that a panic is answered and logged like every other failure.
         .layer(CatchPanicLayer::custom(panicked))
         // Outermost, so that it sees every answer, a refused password's included.

@@ -11,6 +11,11 @@ pub(crate) struct Settings {
     /// Longest time in which a manifest's body must have come. Too short breaks slow lines, too long
     /// lets idle clients hold buffers.
     pub(crate) manifest_deadline: Duration,
+    /// Most bytes of an unwanted body that are read so that its sender sees the answer. Above the chunks that
+    /// clients send: those are told where to go on.
+    pub(crate) linger_bytes: u64,
+    /// Longest time for that; a client that stalls meanwhile waits so long for its refusal.
+    pub(crate) linger_time: Duration,
     /// What chunking clients are told to send at least, in bytes (`OCI-Chunk-Min-Length`): an S3 part is
     /// not smaller. Smaller chunks are taken all the same.
     pub(crate) chunk_min: u64,
@@ -32,6 +37,8 @@ impl Default for Settings {
         Self {
             manifest_max: 4 << 20,
             manifest_deadline: Duration::from_secs(60),
+            linger_bytes: 8 << 20,
+            linger_time: Duration::from_secs(5),
             chunk_min: 5 << 20,
             redirect: Redirect::Presigned,
         }

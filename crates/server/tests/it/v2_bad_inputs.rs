@@ -265,7 +265,8 @@ async fn bodies_that_are_not_what_was_announced_are_refused() {
     let huge = put("Content-Length: 4194305", b"");
     assert_eq!(status_of(&fixture.app, &huge).await, (413, Some("MANIFEST_INVALID".into())));
     let beyond = put("Content-Length: 18446744073709551615", b"");
-    assert!(matches!(status_of(&fixture.app, &beyond).await.0, 400 | 413));
+    let refused = status_of(&fixture.app, &beyond).await;
+    assert!(matches!(refused.0, 400 | 413), "{refused:?}");
     for lengths in ["Content-Length: -1", "Content-Length: x", "Content-Length: 5\r\nContent-Length: 6"] {
         assert_eq!(status_of(&fixture.app, &put(lengths, payload)).await.0, 400, "{lengths}");
     }

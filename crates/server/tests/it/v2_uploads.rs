@@ -185,6 +185,7 @@ async fn a_finished_upload_is_over() {
 async fn content_that_is_not_what_its_digest_says_is_refused() {
     let client = TestApp::shared().await.admin();
     let repository = repository("upload");
+    push_blob(&client, &repository, &Blob::new("something else")).await;
     let blob = Blob::random(608, 1000);
     let other = Blob::random(609, 1000);
     // At once, with the PUT, and after a PATCH.
