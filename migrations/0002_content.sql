@@ -108,6 +108,19 @@ CREATE TABLE manifest_blob (
 CREATE INDEX manifest_blob_blob ON manifest_blob (blob_id, repository_id);
 CREATE INDEX manifest_blob_manifest ON manifest_blob (manifest_id);
 
+-- What a manifest names and its repository did not have, where such manifests are taken. When the blob
+-- comes to the repository, by an upload or a mount, the row turns into a reference; until then it gives no
+-- access to anything: naming a digest is no proof of having its bytes.
+CREATE TABLE manifest_missing_blob (
+    repository_id bigint NOT NULL,
+    manifest_id   bigint NOT NULL,
+    digest        bytea NOT NULL CHECK (octet_length(digest) IN (32, 64)),
+
+    PRIMARY KEY (manifest_id, digest),
+    FOREIGN KEY (repository_id, manifest_id) REFERENCES manifest (repository_id, id) ON DELETE RESTRICT
+);
+CREATE INDEX manifest_missing_blob_digest ON manifest_missing_blob (repository_id, digest);
+
 CREATE TABLE manifest_child (
     repository_id bigint NOT NULL,
     parent_id     bigint NOT NULL,

@@ -95,6 +95,21 @@ CREATE TRIGGER manifest_blob_removed AFTER DELETE ON manifest_blob
 
 CREATE FUNCTION enqueue_unlinked_blobs() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- A manifest and a blob it misses may come at the same time, and neither see the other. A link ends a
+    -- day after it was made, when both have long committed: what waited for the blob gets it now.
+    WITH waited AS (
+        DELETE FROM manifest_missing_blob AS missing
+        USING removed, blob, repository
+        WHERE blob.id = removed.blob_id AND repository.id = removed.repository_id
+            AND repository.state = 'active'
+            AND missing.repository_id = removed.repository_id AND missing.digest = blob.digest
+        RETURNING missing.repository_id, blob.id AS blob_id, missing.manifest_id
+    )
+    INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
+    SELECT waited.repository_id, waited.blob_id, waited.manifest_id FROM waited
+    ORDER BY waited.repository_id, waited.blob_id, waited.manifest_id
+    ON CONFLICT DO NOTHING;
+
     -- Due at once: what a link promised has ended with it, and the object's quarantine is still ahead.
     INSERT INTO gc_queue (kind, id, review_after)
     SELECT DISTINCT 'blob', removed.blob_id, now() FROM removed ORDER BY removed.blob_id

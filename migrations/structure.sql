@@ -17,6 +17,20 @@ CREATE FUNCTION public.enqueue_unlinked_blobs() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    -- A manifest and a blob it misses may come at the same time, and neither see the other. A link ends a
+    -- day after it was made, when both have long committed: what waited for the blob gets it now.
+    WITH waited AS (
+        DELETE FROM manifest_missing_blob AS missing
+        USING removed, blob, repository
+        WHERE blob.id = removed.blob_id AND repository.id = removed.repository_id
+            AND repository.state = 'active'
+            AND missing.repository_id = removed.repository_id AND missing.digest = blob.digest
+        RETURNING missing.repository_id, blob.id AS blob_id, missing.manifest_id
+    )
+    INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
+    SELECT waited.repository_id, waited.blob_id, waited.manifest_id FROM waited
+    ORDER BY waited.repository_id, waited.blob_id, waited.manifest_id
+    ON CONFLICT DO NOTHING;
     -- Due at once: what a link promised has ended with it, and the object's quarantine is still ahead.
     INSERT INTO gc_queue (kind, id, review_after)
     SELECT DISTINCT 'blob', removed.blob_id, now() FROM removed ORDER BY removed.blob_id
@@ -230,6 +244,13 @@ ALTER TABLE public.manifest ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.manifest_missing_blob (
+    repository_id bigint NOT NULL,
+    manifest_id bigint NOT NULL,
+    digest bytea NOT NULL,
+    CONSTRAINT manifest_missing_blob_digest_check CHECK ((octet_length(digest) = ANY (ARRAY[32, 64])))
 );
 
 CREATE TABLE public.media_type (
@@ -460,6 +481,8 @@ ALTER TABLE ONLY public.manifest_child
     ADD CONSTRAINT manifest_child_pkey PRIMARY KEY (parent_id, child_digest);
 ALTER TABLE ONLY public.manifest_content
     ADD CONSTRAINT manifest_content_pkey PRIMARY KEY (digest);
+ALTER TABLE ONLY public.manifest_missing_blob
+    ADD CONSTRAINT manifest_missing_blob_pkey PRIMARY KEY (manifest_id, digest);
 ALTER TABLE ONLY public.manifest
     ADD CONSTRAINT manifest_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.manifest
@@ -520,6 +543,8 @@ CREATE INDEX manifest_digest ON public.manifest USING btree (digest);
 
 CREATE INDEX manifest_media_type ON public.manifest USING btree (media_type_id);
 
+CREATE INDEX manifest_missing_blob_digest ON public.manifest_missing_blob USING btree (repository_id, digest);
+
 CREATE INDEX manifest_subject ON public.manifest USING btree (repository_id, subject_digest, digest) WHERE (subject_digest IS NOT NULL);
 
 CREATE INDEX namespace_owner ON public.namespace USING btree (owner_account_id);
@@ -570,6 +595,8 @@ ALTER TABLE ONLY public.manifest
     ADD CONSTRAINT manifest_digest_fkey FOREIGN KEY (digest) REFERENCES public.manifest_content(digest) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.manifest
     ADD CONSTRAINT manifest_media_type_id_fkey FOREIGN KEY (media_type_id) REFERENCES public.media_type(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.manifest_missing_blob
+    ADD CONSTRAINT manifest_missing_blob_repository_id_manifest_id_fkey FOREIGN KEY (repository_id, manifest_id) REFERENCES public.manifest(repository_id, id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.manifest
     ADD CONSTRAINT manifest_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES public.repository(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.namespace

@@ -5,7 +5,7 @@ mod related;
 mod removal;
 mod resolve;
 
-pub use insert::{NewManifest, insert, insert_blob_references};
+pub use insert::{NewManifest, insert, insert_blob_references, insert_missing_blobs};
 pub use related::{
     Child, adopt_orphaned_children, insert_children, lock_related, removed_by_collection,
 };
@@ -22,6 +22,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &insert::INSERT,
     &insert::LOCK_ONE,
     &insert::INSERT_REFERENCES,
+    &insert::INSERT_MISSING,
     &related::LOCK_RELATED,
     &related::INSERT_CHILDREN,
     &related::ADOPT,

@@ -20,7 +20,12 @@ impl ContentCache {
         let weigher = |_: &Digest, content: &Bytes| {
             u32::try_from(content.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
         };
-        Self(Cache::builder().max_capacity(max_bytes).weigher(weigher).build())
+        Self(
+            Cache::builder()
+                .max_capacity(max_bytes)
+                .weigher(weigher)
+                .build(),
+        )
     }
 
     pub(crate) fn get(&self, digest: &Digest) -> Option<Bytes> {

@@ -31,17 +31,26 @@ pub enum Credentials {
 impl Caller {
     /// A request without credentials.
     pub fn anonymous() -> Self {
-        Self { principal: Principal::Anonymous, credentials: Credentials::None }
+        Self {
+            principal: Principal::Anonymous,
+            credentials: Credentials::None,
+        }
     }
 
     /// A password's owner.
     pub fn with_password(principal: Principal) -> Self {
-        Self { principal, credentials: Credentials::Password }
+        Self {
+            principal,
+            credentials: Credentials::Password,
+        }
     }
 
     /// The bearer of a verified token.
     pub fn with_token(principal: Principal, grants: Arc<[Grant]>) -> Self {
-        Self { principal, credentials: Credentials::Token(grants) }
+        Self {
+            principal,
+            credentials: Credentials::Token(grants),
+        }
     }
 
     /// Whether the credential reaches as far as `action` on `name`; the account's rights are another matter.

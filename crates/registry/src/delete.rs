@@ -70,7 +70,10 @@ impl Registry {
         outcome: Result<Result<(), Error>, Error>,
         attempts: &mut Attempts,
     ) -> Result<bool, Error> {
-        match self.conclude(tx, outcome, Acknowledge::WhenVisible, attempts).await? {
+        match self
+            .conclude(tx, outcome, Acknowledge::WhenVisible, attempts)
+            .await?
+        {
             None => Ok(false),
             Some(found) => found.map(|()| true),
         }
@@ -85,7 +88,12 @@ async fn remove_tag(
     expect: Option<&Expect>,
 ) -> Result<Result<(), Error>, Error> {
     let repository = lock_for_delete(tx, caller, name).await?;
-    let step = TagDelete { repository, tag, actor: caller.principal, expect };
+    let step = TagDelete {
+        repository,
+        tag,
+        actor: caller.principal,
+        expect,
+    };
     let removed = tags::delete(tx, &step).await?;
     Ok(removed.then_some(()).ok_or(Error::ManifestUnknown))
 }

@@ -158,10 +158,12 @@ impl From<portolan_metadata::Error> for Error {
         match cause {
             Metadata::TagChanged { current } => Self::PreconditionFailed { current },
             Metadata::PrincipalEnded => Self::CredentialsVoid,
-            Metadata::ReadOnly => Self::ReadOnly { retry_after: RETRY_READ_ONLY },
-            Metadata::Pg(ref pg) if pg.is_overload() => {
-                Self::Overloaded { retry_after: pg.retry_after().unwrap_or(RETRY_OVERLOADED) }
-            }
+            Metadata::ReadOnly => Self::ReadOnly {
+                retry_after: RETRY_READ_ONLY,
+            },
+            Metadata::Pg(ref pg) if pg.is_overload() => Self::Overloaded {
+                retry_after: pg.retry_after().unwrap_or(RETRY_OVERLOADED),
+            },
             Metadata::Pg(ref pg) if is_down(pg) => Self::Unavailable {
                 retry_after: pg.retry_after().unwrap_or(RETRY_UNAVAILABLE),
                 cause: UnavailableCause::Metadata(cause),
@@ -175,7 +177,10 @@ impl From<portolan_metadata::Error> for Error {
 fn is_down(cause: &portolan_pg::Error) -> bool {
     use portolan_pg::Error as Pg;
     cause.is_connection_lost()
-        || matches!(cause, Pg::Unavailable { .. } | Pg::Closed | Pg::CommitUnknown { .. })
+        || matches!(
+            cause,
+            Pg::Unavailable { .. } | Pg::Closed | Pg::CommitUnknown { .. }
+        )
 }
 
 impl From<portolan_pg::Error> for Error {

@@ -23,7 +23,7 @@ pub mod upload;
 pub use authorize::authorize;
 pub use caller::{Caller, Credentials};
 pub use error::{Error, UnavailableCause};
-pub use limits::Limits;
+pub use limits::{Limits, SparseImages};
 pub use list::{CatalogPage, TagPage};
 pub use mount::MountOutcome;
 pub use pull::{BlobAnswer, BlobSource, ManifestAnswer, Purpose};
@@ -70,7 +70,13 @@ pub struct Parts {
 impl Registry {
     /// Puts the parts together; touches neither Postgres nor the store.
     pub fn new(parts: Parts) -> Self {
-        let Parts { router, stores, limits, uploads, random } = parts;
+        let Parts {
+            router,
+            stores,
+            limits,
+            uploads,
+            random,
+        } = parts;
         Self(Arc::new(Inner {
             payloads: ContentCache::new(limits.manifest_cache_bytes),
             small_blobs: ContentCache::new(limits.small_blob_cache_bytes),

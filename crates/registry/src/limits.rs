@@ -18,8 +18,22 @@ pub struct Limits {
     pub referrers_page: usize,
     /// Bytes of descriptors in one page of referrers: clients refuse an index above 4 MiB.
     pub referrers_page_bytes: usize,
+    /// What becomes of an image whose layers are not all here.
+    pub sparse_images: SparseImages,
     /// Repositories looked at for a mount that names no source.
     pub mount_probe: usize,
+}
+
+/// Whether a manifest may name blobs that its repository does not have.
+///
+/// The specification leaves it to the registry (distribution-spec, "Pushing Manifests"). Refusing
+/// finds a broken push while somebody is there to repeat it; a mirror of parts wants to accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SparseImages {
+    /// `MANIFEST_BLOB_UNKNOWN`, naming all that is missing.
+    Refuse,
+    /// Stored; a blob that comes later is referenced from then on.
+    Accept,
 }
 
 impl Default for Limits {
@@ -32,6 +46,7 @@ impl Default for Limits {
             page_max: 10_000,
             referrers_page: 500,
             referrers_page_bytes: 3 << 20,
+            sparse_images: SparseImages::Refuse,
             mount_probe: 100,
         }
     }

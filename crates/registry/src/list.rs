@@ -31,7 +31,10 @@ impl Registry {
         caller: &Caller,
         name: &RepositoryName,
     ) -> Result<RepositoryId, Error> {
-        let key = AccessKey { path: name.clone(), principal: caller.principal };
+        let key = AccessKey {
+            path: name.clone(),
+            principal: caller.principal,
+        };
         let resolved = self.router().read_fresh::<ResolveAccess>(key).await?.value;
         let access = resolved.expect("a resolving statement answers one row for every key");
         authorize(&access, caller, name, Action::Pull)?;
@@ -55,7 +58,10 @@ impl Registry {
         let repository = self.readable(caller, name).await?;
         let page = self.page(wanted);
         if page == 0 {
-            return Ok(TagPage { tags: Vec::new(), more: false });
+            return Ok(TagPage {
+                tags: Vec::new(),
+                more: false,
+            });
         }
         let reader = self.router().read_list().await?;
         let mut tags = tags::list(&reader, repository, last, page + 1).await?;
@@ -76,13 +82,19 @@ impl Registry {
         }
         let page = self.page(wanted);
         if page == 0 {
-            return Ok(CatalogPage { repositories: Vec::new(), more: false });
+            return Ok(CatalogPage {
+                repositories: Vec::new(),
+                more: false,
+            });
         }
         let reader = self.router().read_list().await?;
         let mut found = catalog::list(&reader, &caller.principal, last, page + 1).await?;
         let more = found.len() > page;
         found.truncate(page);
-        Ok(CatalogPage { repositories: found, more })
+        Ok(CatalogPage {
+            repositories: found,
+            more,
+        })
     }
 
     /// Repositories the caller may read whose name contains `query`.

@@ -50,7 +50,9 @@ impl Registry {
         loop {
             let tx = self.router().begin().await?;
             let outcome = link(&tx, caller, to, blob).await;
-            let concluded = self.conclude(tx, outcome, Acknowledge::AtCommit, &mut attempts).await;
+            let concluded = self
+                .conclude(tx, outcome, Acknowledge::AtCommit, &mut attempts)
+                .await;
             if let Some(done) = concluded? {
                 return Ok(done);
             }
@@ -63,7 +65,9 @@ impl Registry {
         from: &RepositoryName,
         digest: Digest,
     ) -> Result<Option<BlobId>, Error> {
-        let (access, found) = self.resolve_blob(caller, from, digest, Purpose::Head).await?;
+        let (access, found) = self
+            .resolve_blob(caller, from, digest, Purpose::Head)
+            .await?;
         let readable = access.role >= Role::Read && caller.in_scope(from, Action::Pull);
         Ok(found.filter(|_| readable).map(|row| row.id))
     }

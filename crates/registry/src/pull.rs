@@ -78,7 +78,9 @@ impl Registry {
         reference: &Reference,
         purpose: Purpose,
     ) -> Result<ManifestAnswer, Error> {
-        let (access, found) = self.resolve_manifest(caller, name, reference, purpose).await?;
+        let (access, found) = self
+            .resolve_manifest(caller, name, reference, purpose)
+            .await?;
         authorize(&access, caller, name, Action::Pull)?;
         let row = found.ok_or(Error::ManifestUnknown)?;
         let payload = match purpose {
@@ -105,16 +107,31 @@ impl Registry {
         let principal = caller.principal;
         let resolved = match (reference, purpose) {
             (Reference::Tag(tag), _) => {
-                let key = TagKey { path, tag: tag.clone(), principal };
+                let key = TagKey {
+                    path,
+                    tag: tag.clone(),
+                    principal,
+                };
                 self.router().read_fresh::<ResolveTag>(key).await?.value
             }
             (Reference::Digest(digest), Purpose::Get) => {
-                let key = DigestKey { path, digest: *digest, principal };
+                let key = DigestKey {
+                    path,
+                    digest: *digest,
+                    principal,
+                };
                 self.router().read_fresh::<ResolveDigest>(key).await?.value
             }
             (Reference::Digest(digest), Purpose::Head) => {
-                let key = DigestKey { path, digest: *digest, principal };
-                self.router().read_fresh::<ResolveDigestHead>(key).await?.value
+                let key = DigestKey {
+                    path,
+                    digest: *digest,
+                    principal,
+                };
+                self.router()
+                    .read_fresh::<ResolveDigestHead>(key)
+                    .await?
+                    .value
             }
         };
         Ok(resolved.expect("a resolving statement answers one row for every key"))
@@ -146,9 +163,17 @@ impl Registry {
         let (size, created_at) = (row.size, row.created_at);
         let source = match purpose {
             Purpose::Get => self.source(digest, row).await?,
-            Purpose::Head => BlobSource::Stored { store: row.store, key: row.storage_key },
+            Purpose::Head => BlobSource::Stored {
+                store: row.store,
+                key: row.storage_key,
+            },
         };
-        Ok(BlobAnswer { digest, size, created_at, source })
+        Ok(BlobAnswer {
+            digest,
+            size,
+            created_at,
+            source,
+        })
     }
 
     /// Presence of a blob in a repository, with the caller's right, in one read.
@@ -164,7 +189,12 @@ impl Registry {
             Purpose::Head => PRESENCE_SECONDS,
         };
         let path = name.clone();
-        let key = BlobKey { path, digest, principal: caller.principal, for_seconds };
+        let key = BlobKey {
+            path,
+            digest,
+            principal: caller.principal,
+            for_seconds,
+        };
         let resolved = self.router().read_fresh::<ResolveBlob>(key).await?.value;
         Ok(resolved.expect("a resolving statement answers one row for every key"))
     }
@@ -174,12 +204,19 @@ impl Registry {
             return Ok(BlobSource::Bytes(content));
         }
         if row.size > self.0.limits.small_blob_max {
-            return Ok(BlobSource::Stored { store: row.store, key: row.storage_key });
+            return Ok(BlobSource::Stored {
+                store: row.store,
+                key: row.storage_key,
+            });
         }
         if let Some(content) = self.0.small_blobs.get(&digest) {
             return Ok(BlobSource::Bytes(content));
         }
-        let stream = self.stores().get(row.store)?.get(&row.storage_key, None).await?;
+        let stream = self
+            .stores()
+            .get(row.store)?
+            .get(&row.storage_key, None)
+            .await?;
         let content = stream
             .bytes
             .try_fold(BytesMut::new(), |mut content, piece| async move {

@@ -3,9 +3,9 @@
 //! The order of locks is that of every writer: repository, manifests by digest (children,
 //! referrers, own), blobs by digest, the parents' child rows, tags by name, the queue.
 
-use crate::transaction::{Acknowledge, Attempts, lock_for_push};
 use crate::pull::{BlobSource, Purpose};
-use crate::{Caller, Error, Registry};
+use crate::transaction::{Acknowledge, Attempts, lock_for_push};
+use crate::{Caller, Error, Registry, SparseImages};
 use bytes::Bytes;
 use portolan_auth::Action;
 use portolan_metadata::access::{AccessKey, ResolveAccess};
@@ -13,9 +13,11 @@ use portolan_metadata::manifests::{self, Child, NewManifest};
 use portolan_metadata::tags::{self, Expect, TagMove};
 use portolan_metadata::{ManifestId, RepositoryId, blobs, gc, manifest_contents};
 use portolan_oci::{
-    Algorithm, Digest, Manifest, MediaType, Platform, Reference, RepositoryName, TagName, media_type,
+    Algorithm, Digest, Manifest, MediaType, Platform, Reference, RepositoryName, TagName,
+    media_type,
 };
 use portolan_pg::Tx;
+use std::collections::HashSet;
 
 /// A manifest to store.
 #[derive(Debug, Clone)]
@@ -56,6 +58,14 @@ pub enum PushWarning {
         /// How many it names.
         total: usize,
     },
+    /// The manifest names blobs that this repository does not have, and that is allowed here.
+    #[error("{missing} of the manifest's {total} blobs are not in this repository")]
+    SparseImage {
+        /// How many are not here.
+        missing: usize,
+        /// How many it names.
+        total: usize,
+    },
 }
 
 /// A manifest read and hashed, before any statement.
@@ -75,7 +85,10 @@ impl Registry {
         caller: &Caller,
         name: &RepositoryName,
     ) -> Result<(), Error> {
-        let key = AccessKey { path: name.clone(), principal: caller.principal };
+        let key = AccessKey {
+            path: name.clone(),
+            principal: caller.principal,
+        };
         let resolved = self.router().read_fresh::<ResolveAccess>(key).await?.value;
         let access = resolved.expect("a resolving statement answers one row for every key");
         crate::authorize(&access, caller, name, Action::Push)
@@ -95,11 +108,15 @@ impl Registry {
         } else {
             Acknowledge::WhenVisible
         };
+        let sparse = self.0.limits.sparse_images;
         let mut attempts = Attempts::new();
         let warnings = loop {
             let tx = self.router().begin().await?;
-            let outcome = store(&tx, caller, name, &request, &prepared).await;
-            if let Some(done) = self.conclude(tx, outcome, acknowledge, &mut attempts).await? {
+            let outcome = store(&tx, caller, name, &request, &prepared, sparse).await;
+            if let Some(done) = self
+                .conclude(tx, outcome, acknowledge, &mut attempts)
+                .await?
+            {
                 break done;
             }
         };
@@ -130,18 +147,32 @@ impl Registry {
         manifest: &Manifest,
     ) -> Option<Platform> {
         let config = manifest.config()?;
-        let is_image_config =
-            matches!(config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG);
+        let is_image_config = matches!(
+            config.media_type.as_str(),
+            media_type::OCI_CONFIG | media_type::DOCKER_CONFIG
+        );
         if !is_image_config || config.size > self.0.limits.small_blob_max {
             return None;
         }
-        let (_, found) = self.resolve_blob(caller, name, config.digest, Purpose::Get).await.ok()?;
+        let (_, found) = self
+            .resolve_blob(caller, name, config.digest, Purpose::Get)
+            .await
+            .ok()?;
         let row = found.filter(|row| row.size <= self.0.limits.small_blob_max)?;
         let BlobSource::Bytes(content) = self.source(config.digest, row).await.ok()? else {
             return None;
         };
-        let ImageConfig { os, architecture, variant } = serde_json::from_slice(&content).ok()?;
-        Some(Platform { os, architecture, variant, ..Platform::default() })
+        let ImageConfig {
+            os,
+            architecture,
+            variant,
+        } = serde_json::from_slice(&content).ok()?;
+        Some(Platform {
+            os,
+            architecture,
+            variant,
+            ..Platform::default()
+        })
     }
 }
 
@@ -156,7 +187,9 @@ fn prepare(request: &PutManifest) -> Result<Prepared, Error> {
         }
         Reference::Digest(expected) => {
             if Digest::of(expected.algorithm(), &request.payload) != *expected {
-                return Err(Error::DigestMismatch { expected: *expected });
+                return Err(Error::DigestMismatch {
+                    expected: *expected,
+                });
             }
             *expected
         }
@@ -164,12 +197,23 @@ fn prepare(request: &PutManifest) -> Result<Prepared, Error> {
     // Tags are locked in the order of their names.
     tags.sort();
     tags.dedup();
-    let mut children: Vec<Digest> = manifest.children().iter().map(|child| child.digest).collect();
+    let mut children: Vec<Digest> = manifest
+        .children()
+        .iter()
+        .map(|child| child.digest)
+        .collect();
     children.sort();
     children.dedup();
     let required_blobs = manifest.required_blobs();
     let row = NewManifest::of(&manifest, digest, request.payload.len() as u64);
-    Ok(Prepared { manifest, row, digest, tags, required_blobs, children })
+    Ok(Prepared {
+        manifest,
+        row,
+        digest,
+        tags,
+        required_blobs,
+        children,
+    })
 }
 
 async fn store(
@@ -178,23 +222,27 @@ async fn store(
     name: &RepositoryName,
     request: &PutManifest,
     prepared: &Prepared,
+    sparse: SparseImages,
 ) -> Result<Vec<PushWarning>, Error> {
     let repository = lock_for_push(tx, caller, name).await?;
     let related =
         manifests::lock_related(tx, repository, &prepared.digest, &prepared.children).await?;
     let children = Child::list(&prepared.manifest, &related);
-    let missing: Vec<Digest> =
-        children.iter().filter(|child| child.id.is_none()).map(|child| child.digest).collect();
+    let missing: Vec<Digest> = children
+        .iter()
+        .filter(|child| child.id.is_none())
+        .map(|child| child.digest)
+        .collect();
     if let Some(digest) = manifests::removed_by_collection(tx, repository, &missing).await? {
         return Err(Error::ManifestChildRemoved { digest });
     }
 
     manifest_contents::insert(tx, &prepared.digest, &request.payload).await?;
     let manifest = manifests::insert(tx, repository, &prepared.row).await?;
-    reference_blobs(tx, repository, manifest, &prepared.required_blobs).await?;
+    let required = &prepared.required_blobs;
+    let missing_blobs = reference_blobs(tx, repository, manifest, required, sparse).await?;
     manifests::insert_children(tx, repository, manifest, &children).await?;
     manifests::adopt_orphaned_children(tx, repository, &prepared.digest, manifest).await?;
-    let mut touched = vec![manifest];
     // Whatever loses its last tag here is as young again as what is pushed.
     let mut touched = vec![manifest];
     for tag in &prepared.tags {
@@ -210,29 +258,44 @@ async fn store(
     }
     gc::touch_manifests(tx, &touched).await?;
 
-    let total = children.len();
-    let missing = missing.len();
-    Ok(if missing > 0 { vec![PushWarning::SparseIndex { missing, total }] } else { Vec::new() })
+    let mut warnings = Vec::new();
+    if !missing.is_empty() {
+        let (missing, total) = (missing.len(), children.len());
+        warnings.push(PushWarning::SparseIndex { missing, total });
+    }
+    if missing_blobs > 0 {
+        let (missing, total) = (missing_blobs, required.len());
+        warnings.push(PushWarning::SparseImage { missing, total });
+    }
+    Ok(warnings)
 }
 
-/// Locks the blobs, refuses what the repository does not have, and writes the references.
+/// Locks the blobs and writes the references; the answer is what the repository does not have.
 async fn reference_blobs(
     tx: &Tx,
     repository: RepositoryId,
     manifest: ManifestId,
     required: &[Digest],
-) -> Result<(), Error> {
+    sparse: SparseImages,
+) -> Result<usize, Error> {
     if required.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     // For now suffices: what a HEAD showed, it showed two hours longer than this asks.
     let present = blobs::lock_present(tx, repository, required, 0).await?;
-    if present.len() < required.len() {
-        let known = |digest: &&Digest| present.iter().any(|blob| blob.digest == **digest);
-        let digests = required.iter().filter(|digest| !known(digest)).copied().collect();
-        return Err(Error::ManifestBlobUnknown { digests });
+    let known: HashSet<Digest> = present.iter().map(|blob| blob.digest).collect();
+    let missing: Vec<Digest> = required
+        .iter()
+        .filter(|digest| !known.contains(digest))
+        .copied()
+        .collect();
+    if !missing.is_empty() {
+        if sparse == SparseImages::Refuse {
+            return Err(Error::ManifestBlobUnknown { digests: missing });
+        }
+        manifests::insert_missing_blobs(tx, repository, manifest, &missing).await?;
     }
     let ids: Vec<_> = present.iter().map(|blob| blob.id).collect();
     manifests::insert_blob_references(tx, repository, manifest, &ids).await?;
-    Ok(())
+    Ok(missing.len())
 }

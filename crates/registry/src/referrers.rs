@@ -34,7 +34,10 @@ impl Registry {
         let fitting = self.fitting(&found).min(page);
         let more = found.len() > fitting;
         found.truncate(fitting);
-        Ok(ReferrerPage { referrers: found, more })
+        Ok(ReferrerPage {
+            referrers: found,
+            more,
+        })
     }
 
     /// Never empty while there is something: an empty page with a link would be a loop.

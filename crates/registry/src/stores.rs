@@ -16,12 +16,18 @@ pub struct Stores {
 impl Stores {
     /// One store, which also takes new blobs.
     pub fn single(id: StoreId, store: Arc<dyn BlobStore>) -> Self {
-        Self { by_id: HashMap::from([(id, store)]), current: id }
+        Self {
+            by_id: HashMap::from([(id, store)]),
+            current: id,
+        }
     }
 
     /// Where new blobs go.
     pub fn current(&self) -> (StoreId, &Arc<dyn BlobStore>) {
-        let store = self.by_id.get(&self.current).expect("the current store is among the stores");
+        let store = self
+            .by_id
+            .get(&self.current)
+            .expect("the current store is among the stores");
         (self.current, store)
     }
 

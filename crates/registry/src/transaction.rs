@@ -61,7 +61,11 @@ impl Registry {
             }
         };
         attempts.0 -= 1;
-        if attempts.0 > 0 && failure.is_retryable() { Ok(None) } else { Err(failure) }
+        if attempts.0 > 0 && failure.is_retryable() {
+            Ok(None)
+        } else {
+            Err(failure)
+        }
     }
 }
 

@@ -256,11 +256,14 @@ impl Registry {
 impl Request {
     /// Anonymous callers never have an upload; whether this one may write is decided in the database.
     fn new(caller: &Caller, name: &RepositoryName, id: UploadId) -> Result<Self, Error> {
-        let account = caller.principal.account().ok_or_else(|| match caller.credentials {
-            // There are tokens for anonymous pulls; their bearer is told to ask for more.
-            Credentials::Token(_) => Error::InsufficientScope,
-            Credentials::None | Credentials::Password => Error::Unauthenticated,
-        })?;
+        let account = caller
+            .principal
+            .account()
+            .ok_or_else(|| match caller.credentials {
+                // There are tokens for anonymous pulls; their bearer is told to ask for more.
+                Credentials::Token(_) => Error::InsufficientScope,
+                Credentials::None | Credentials::Password => Error::Unauthenticated,
+            })?;
         let scope = UploadScope {
             id,
             path: name.clone(),

@@ -11,7 +11,7 @@ use portolan_blobs::{BlobStore, ByteBudget, PartSchedule, DirectoryStore, S3Cred
 use portolan_metadata::stores::{self, NewStore};
 use portolan_pg::{Endpoint, Policy, Router};
 use portolan_registry::upload::{UploadSettings, Uploads};
-use portolan_registry::{Limits, Parts, Registry, Stores};
+use portolan_registry::{Limits, Parts, Registry, SparseImages, Stores};
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 use secrecy::ExposeSecret as _;
@@ -97,6 +97,11 @@ pub(crate) async fn app(config: &Config, router: &Router, random: &mut StdRng) -
         manifest_cache_bytes: config.limits.manifest_cache.bytes(),
         small_blob_cache_bytes: config.limits.blob_cache.bytes(),
         page_max: usize::try_from(config.limits.page)?,
+        sparse_images: if config.limits.sparse_images {
+            SparseImages::Accept
+        } else {
+            SparseImages::Refuse
+        },
         ..Limits::default()
     };
     let registry = Registry::new(Parts {

@@ -86,13 +86,24 @@ pub async fn commit(tx: &Tx, new: &NewBlob) -> Result<Committed, Error> {
 pub(super) static LINK: Statement = statement!(
     "blobs.link",
     [INT8, INT8, FLOAT8],
-    "INSERT INTO repository_blob (repository_id, blob_id, expires_at)
+    "WITH waited AS (
+         DELETE FROM manifest_missing_blob USING blob
+         WHERE blob.id = $2
+             AND manifest_missing_blob.repository_id = $1 AND manifest_missing_blob.digest = blob.digest
+         RETURNING manifest_missing_blob.manifest_id
+     ), referenced AS (
+         INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
+         SELECT $1, $2, waited.manifest_id FROM waited ORDER BY waited.manifest_id
+         ON CONFLICT DO NOTHING
+     )
+     INSERT INTO repository_blob (repository_id, blob_id, expires_at)
      VALUES ($1, $2, now() + make_interval(secs => $3))
      ON CONFLICT (repository_id, blob_id) DO UPDATE
          SET expires_at = greatest(repository_blob.expires_at, excluded.expires_at)",
 );
 
-/// Keeps a blob, which this transaction has locked, in a repository for at least `life`.
+/// Keeps a blob, which this transaction has locked, in a repository for at least `life`, and gives it to the
+/// manifests there that were pushed without it.
 pub async fn link(
     tx: &Tx,
     repository: RepositoryId,
@@ -121,6 +132,10 @@ pub(super) static FIND_LINKED: Statement = statement!(
     "SELECT blob.id, (
          SELECT true FROM manifest_blob
          WHERE manifest_blob.repository_id = $1 AND manifest_blob.blob_id = blob.id
+         LIMIT 1
+     ) IS NOT NULL OR (
+         SELECT true FROM manifest_missing_blob
+         WHERE manifest_missing_blob.repository_id = $1 AND manifest_missing_blob.digest = blob.digest
          LIMIT 1
      ) IS NOT NULL
      FROM blob

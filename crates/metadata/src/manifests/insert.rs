@@ -172,3 +172,25 @@ pub async fn insert_blob_references(
         .await?;
     Ok(())
 }
+
+pub(super) static INSERT_MISSING: Statement = statement!(
+    "manifests.insert_missing_blobs",
+    [INT8, INT8, BYTEA_ARRAY],
+    "INSERT INTO manifest_missing_blob (repository_id, manifest_id, digest)
+     SELECT $1, $2, k.digest FROM unnest($3) AS k(digest)
+     ORDER BY k.digest
+     ON CONFLICT DO NOTHING",
+);
+
+/// Notes which blobs a manifest names that its repository does not have; they become references when they come.
+pub async fn insert_missing_blobs(
+    tx: &Tx,
+    repository: RepositoryId,
+    manifest: ManifestId,
+    digests: &[Digest],
+) -> Result<(), Error> {
+    let digests: Vec<&[u8]> = digests.iter().map(Digest::as_bytes).collect();
+    tx.execute(&INSERT_MISSING, &[&repository, &manifest, &digests])
+        .await?;
+    Ok(())
+}

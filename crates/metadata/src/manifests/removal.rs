@@ -74,6 +74,12 @@ static DELETE_REFERENCES: Statement = statement!(
     "DELETE FROM manifest_blob WHERE manifest_blob.manifest_id = $1",
 );
 
+static DELETE_MISSING: Statement = statement!(
+    "manifests.delete_missing_blobs",
+    [INT8],
+    "DELETE FROM manifest_missing_blob WHERE manifest_missing_blob.manifest_id = $1",
+);
+
 static DELETE: Statement = statement!(
     "manifests.delete",
     [INT8, TEXT_ARRAY, INT8],
@@ -124,6 +130,7 @@ pub async fn delete(
         .collect::<Result<_, _>>()
         .map_err(Error::decoding("tag"))?;
     let tags: Vec<&str> = tags.iter().map(TagName::as_str).collect();
+    tx.execute(&DELETE_MISSING, &[&manifest]).await?;
     tx.execute(&DELETE_REFERENCES, &[&manifest]).await?;
     tx.execute_one(&DELETE, &[&manifest, &tags, &actor.account()])
         .await?;
@@ -139,6 +146,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &ORPHAN,
     &DELETE_CHILDREN,
     &DELETE_TAGS,
+    &DELETE_MISSING,
     &DELETE_REFERENCES,
     &DELETE,
 ];

@@ -48,6 +48,38 @@ pub struct UploadBody {
     received: u64,
 }
 
+/// How much longer a body may keep us waiting.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    pace: Pace,
+    /// What is left of the grace.
+    credit: Duration,
+}
+
+impl Patience {
+    fn new(pace: Pace) -> Self {
+        Self {
+            pace,
+            credit: pace.grace,
+        }
+    }
+
+    /// For the next bytes.
+    fn left(&self) -> Duration {
+        self.pace.idle.min(self.credit)
+    }
+
+    fn waited(&mut self, time: Duration) {
+        self.credit = self.credit.saturating_sub(time);
+    }
+
+    fn received(&mut self, bytes: u64) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let earned = Duration::from_secs(1) * bytes / self.pace.bytes_per_second.max(1);
+        self.credit = (self.credit + earned).min(self.pace.grace);
+    }
+}
+
 impl UploadBody {
     /// A body of `length` bytes, if that was announced. Any error of the stream is an early end.
     pub fn new<S, E: 'static>(stream: S, length: Option<u64>) -> Self
@@ -80,8 +112,7 @@ impl UploadBody {
     pub(super) fn reader(self, pace: Pace, gone: CancellationToken) -> BodyReader {
         BodyReader {
             body: self,
-            pace,
-            credit: pace.grace,
+            patience: Patience::new(pace),
             gone,
         }
     }
@@ -99,9 +130,7 @@ impl fmt::Debug for UploadBody {
 #[derive(Debug)]
 pub(super) struct BodyReader {
     body: UploadBody,
-    pace: Pace,
-    /// What is left of the grace.
-    credit: Duration,
+    patience: Patience,
     gone: CancellationToken,
 }
 
@@ -121,13 +150,12 @@ impl BodyReader {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let began = Instant::now();
-            let patience = self.pace.idle.min(self.credit);
             let next = tokio::select! {
                 biased;
                 () = self.gone.cancelled() => return Err(Error::BodyInterrupted),
-                next = timeout(patience, self.body.stream.next()) => next,
+                next = timeout(self.patience.left(), self.body.stream.next()) => next,
             };
-            self.credit = self.credit.saturating_sub(began.elapsed());
+            self.patience.waited(began.elapsed());
             match next {
                 Ok(Some(Some(bytes))) if bytes.is_empty() => {}
                 Ok(Some(Some(bytes))) => return self.count(bytes).map(Some),
@@ -149,9 +177,7 @@ impl BodyReader {
         {
             return Err(Error::SizeMismatch);
         }
-        let earned = u32::try_from(count).unwrap_or(u32::MAX);
-        let earned = Duration::from_secs(1) * earned / self.pace.bytes_per_second.max(1);
-        self.credit = (self.credit + earned).min(self.pace.grace);
+        self.patience.received(count);
         Ok(bytes)
     }
 }
@@ -165,19 +191,6 @@ mod tests {
         bytes_per_second: 100,
         grace: Duration::from_secs(20),
     };
-
-    /// A body that sends `size` bytes every `every`.
-    fn trickle(size: usize, every: Duration) -> BodyReader {
-        let piece = Bytes::from(vec![0; size]);
-        let stream = stream::unfold((), move |()| {
-            let piece = piece.clone();
-            async move {
-                tokio::time::sleep(every).await;
-                Some((Ok::<_, Infallible>(piece), ()))
-            }
-        });
-        UploadBody::new(stream, None).reader(PACE, CancellationToken::new())
-    }
 
     async fn read(body: &mut BodyReader, limit: u64) -> Result<u64, Error> {
         while body.body.received < limit {
@@ -197,29 +210,45 @@ mod tests {
         body.reader(PACE, CancellationToken::new())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_body_at_the_slowest_rate_goes_on_for_ever() {
-        let mut body = trickle(100, Duration::from_secs(1));
-        assert_eq!(read(&mut body, 1_000_000).await.unwrap(), 1_000_000);
+    /// How long a client that sends `bytes` each second is listened to, up to a day.
+    fn lasts(bytes: u64) -> Duration {
+        let mut patience = Patience::new(PACE);
+        let mut time = Duration::ZERO;
+        while patience.left() > Duration::from_secs(1) && time < Duration::from_hours(24) {
+            patience.waited(Duration::from_secs(1));
+            patience.received(bytes);
+            time += Duration::from_secs(1);
+        }
+        time
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_body_below_the_slowest_rate_ends_when_the_grace_is_used_up() {
-        let mut body = trickle(50, Duration::from_secs(1));
-        let began = Instant::now();
-        assert!(matches!(
-            read(&mut body, 1_000_000).await,
-            Err(Error::BodyInterrupted)
-        ));
-        assert!((Duration::from_secs(38)..Duration::from_secs(42)).contains(&began.elapsed()));
+    #[test]
+    fn a_body_at_the_slowest_rate_goes_on_for_ever_and_a_slower_one_ends() {
+        assert_eq!(lasts(100), Duration::from_hours(24));
+        assert_eq!(lasts(50), Duration::from_secs(38));
+        assert_eq!(lasts(0), Duration::from_secs(19));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[test]
+    fn bytes_that_came_fast_do_not_pay_for_a_long_pause() {
+        let mut patience = Patience::new(PACE);
+        patience.received(u64::MAX);
+        assert_eq!(patience.left(), PACE.idle);
+        patience.waited(Duration::from_secs(15));
+        assert_eq!(patience.left(), Duration::from_secs(5));
+        patience.waited(Duration::from_secs(15));
+        assert_eq!(patience.left(), Duration::ZERO);
+    }
+
+    #[tokio::test]
     async fn a_body_that_stops_ends_after_the_longest_pause() {
-        let mut body = trickle(1_000_000, Duration::from_secs(11));
-        let began = Instant::now();
+        let pace = Pace {
+            idle: Duration::from_millis(1),
+            ..PACE
+        };
+        let body = UploadBody::new(stream::pending::<Result<Bytes, Infallible>>(), None);
+        let mut body = body.reader(pace, CancellationToken::new());
         assert!(matches!(body.next().await, Err(Error::BodyInterrupted)));
-        assert_eq!(began.elapsed(), PACE.idle);
     }
 
     #[tokio::test]

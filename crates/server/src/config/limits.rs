@@ -11,6 +11,8 @@ settings! {
         pub(crate) manifest: ByteSize = ByteSize::mib(4),
         /// Most entries of one page of tags or of the catalog, whatever `n` a client asks for.
         pub(crate) page: u32 = 10_000,
+        /// Whether an image may be pushed whose layers are not all in its repository. Refusing finds a broken push while somebody is there to repeat it.
+        pub(crate) sparse_images: bool = false,
         /// Memory for manifests. They are a few KiB each, so 32 MiB holds the hot ten thousand.
         pub(crate) manifest_cache: ByteSize = ByteSize::mib(32),
         /// Memory for small blobs, which are answered without asking the store.
