@@ -103,6 +103,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &CREATE,
     &FIND,
     &claim::CLAIM,
+    &claim::PART_COUNT,
     &progress::RENEW,
     &progress::BEGIN_MULTIPART,
     &progress::PROGRESS,

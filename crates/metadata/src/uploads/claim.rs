@@ -80,8 +80,13 @@ pub(super) static CLAIM: Statement = statement!(
      FROM held
      WHERE upload.id = held.id
      RETURNING upload.version, upload.algorithm, upload.store_id, upload.received, upload.hash_state,
-         upload.multipart_key, upload.multipart_id, upload.tail_key, upload.tail_len, held.pending_key,
-         (SELECT coalesce(max(upload_part.number), 0) FROM upload_part WHERE upload_part.upload_id = upload.id)",
+         upload.multipart_key, upload.multipart_id, upload.tail_key, upload.tail_len, held.pending_key",
+);
+
+pub(super) static PART_COUNT: Statement = statement!(
+    "uploads.part_count",
+    [UUID],
+    "SELECT coalesce(max(upload_part.number), 0) FROM upload_part WHERE upload_part.upload_id = $1",
 );
 
 /// Claims an upload for `lease`, notes the key that this claim may write to, and gives it `time_to_live` anew.
@@ -114,7 +119,14 @@ pub async fn claim(
         return Ok(received.map_or(Claim::Unknown, |received| Claim::Busy { received }));
     };
     let decoding = Error::decoding("upload");
-    let upload = decode(&row).map_err(&decoding)?;
+    let mut upload = decode(&row).map_err(&decoding)?;
+    if upload.multipart.is_some() {
+        // A new statement: where the claim had to wait for a holder whose lease had run out, it got the row as that one
+        // left it, but would see the parts as they were before. The next part would overwrite a stored one.
+        let parts = tx.query_one(&PART_COUNT, &[&id.as_uuid()]).await?;
+        let highest: i32 = parts.try_get(0).map_err(&decoding)?;
+        upload.part_count = highest.unsigned_abs();
+    }
     if let Some(key) = parsed_opt(&row, 9).map_err(decoding)? {
         let store = upload.store;
         let left = Doomed {
@@ -132,7 +144,6 @@ pub async fn claim(
 fn decode(row: &Row) -> Result<Upload, tokio_postgres::Error> {
     let multipart_id = row.try_get(6)?;
     let tail_size = count(row, 8)?;
-    let part_count = row.try_get::<_, i32>(10)?;
     Ok(Upload {
         version: row.try_get(0)?,
         algorithm: parsed(row, 1)?,
@@ -143,7 +154,7 @@ fn decode(row: &Row) -> Result<Upload, tokio_postgres::Error> {
             key,
             id: multipart_id,
         }),
-        part_count: part_count.unsigned_abs(),
+        part_count: 0,
         tail: parsed_opt(row, 7)?.map(|key| Tail {
             key,
             size: tail_size,
