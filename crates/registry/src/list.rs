@@ -97,13 +97,17 @@ impl Registry {
         })
     }
 
-    /// Repositories the caller may read whose name contains `query`.
+    /// Repositories the caller may read whose name contains `query`. As the catalog, it tells names: a token for
+    /// some repositories does not reach it.
     pub async fn search(
         &self,
         caller: &Caller,
         query: &str,
         wanted: Option<u64>,
     ) -> Result<Vec<catalog::SearchRow>, Error> {
+        if !caller.catalog_in_scope() {
+            return Err(Error::InsufficientScope);
+        }
         let reader = self.router().read_list().await?;
         Ok(catalog::search(&reader, &caller.principal, query, self.page(wanted)).await?)
     }

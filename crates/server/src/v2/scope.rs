@@ -8,6 +8,9 @@ use portolan_oci::RepositoryName;
 
 /// The scope of a request to a folded path; `None` where a token without any will do.
 pub(super) fn wanted(method: &Method, uri: &Uri) -> Option<String> {
+    if uri.path() == "/v1/search" {
+        return Some(Grant::Catalog.to_string());
+    }
     let path = uri.path().strip_prefix("/v2/")?;
     if path == "_catalog" {
         return Some(Grant::Catalog.to_string());
@@ -67,6 +70,7 @@ mod tests {
             (Method::DELETE, "/v2/a/manifests/x", "repository:a:delete"),
             (Method::DELETE, "/v2/a/blobs/sha256:00", "repository:a:delete"),
             (Method::GET, "/v2/_catalog", "registry:catalog:*"),
+            (Method::GET, "/v1/search?q=a", "registry:catalog:*"),
         ] {
             assert_eq!(scope(method, path).as_deref(), Some(expected), "{path}");
         }
