@@ -4,6 +4,7 @@
 //! kept for the log and never shown to a client.
 
 use portolan_oci::{Digest, ManifestError, UploadId};
+use portolan_pg::sqlstate;
 use std::time::Duration;
 
 /// A refusal or a failure.
@@ -150,6 +151,17 @@ impl Error {
     pub(crate) fn is_retryable(&self) -> bool {
         matches!(self, Self::Metadata(cause) if cause.is_retryable())
     }
+
+    /// What a write hears that was run again in vain: nothing is broken, only others are in its way.
+    pub(crate) fn given_up(self) -> Self {
+        match self {
+            Self::Metadata(cause) if cause.is_retryable() => Self::Unavailable {
+                retry_after: RETRY_OVERLOADED,
+                cause: UnavailableCause::Metadata(cause),
+            },
+            other => other,
+        }
+    }
 }
 
 impl From<portolan_metadata::Error> for Error {
@@ -173,10 +185,13 @@ impl From<portolan_metadata::Error> for Error {
     }
 }
 
-/// Whether Postgres is out of reach, rather than displeased.
+/// Whether Postgres is out of reach, rather than displeased: no line to it, a statement that waited for others until
+/// its time was over, or a server that a fail-over has made a standby.
 fn is_down(cause: &portolan_pg::Error) -> bool {
     use portolan_pg::Error as Pg;
+    let passing = |code| sqlstate::is_cancelled(code) || sqlstate::is_read_only(code);
     cause.is_connection_lost()
+        || cause.sqlstate().is_some_and(passing)
         || matches!(
             cause,
             Pg::Unavailable { .. } | Pg::Closed | Pg::CommitUnknown { .. }

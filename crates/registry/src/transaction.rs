@@ -64,7 +64,7 @@ impl Registry {
         if attempts.0 > 0 && failure.is_retryable() {
             Ok(None)
         } else {
-            Err(failure)
+            Err(failure.given_up())
         }
     }
 }

@@ -4,6 +4,7 @@ use super::notes::{Insistence, doomed};
 use super::session::Session;
 use super::{BlobCommitted, Request};
 use crate::mount::LINK_LIFE;
+use crate::pull::Purpose;
 use crate::transaction::{Acknowledge, Attempts, lock_for_push};
 use crate::{Error, Registry};
 use bytes::Bytes;
@@ -45,23 +46,34 @@ impl Registry {
             content: content.clone(),
         };
         let left_over = left_over(session, key);
+        let done = BlobCommitted {
+            digest: *digest,
+            size: *size,
+        };
         let mut insistence = Insistence::new();
+        let mut unsure = false;
         loop {
             match self.try_commit(request, session, &new, &left_over).await {
-                Ok(true) => {
-                    return Ok(BlobCommitted {
-                        digest: *digest,
-                        size: *size,
-                    });
-                }
+                Ok(true) => return Ok(done),
+                // The line may have broken during the COMMIT of the attempt before, which then took the row.
+                Ok(false) if unsure && self.is_present(request, *digest).await? => return Ok(done),
                 Ok(false) => return Err(self.lost(request).await),
                 Err(cause) => {
                     if !insistence.again(&cause).await {
                         return Err(cause);
                     }
+                    unsure = true;
                 }
             }
         }
+    }
+
+    async fn is_present(&self, request: &Request, digest: Digest) -> Result<bool, Error> {
+        let name = &request.scope.path;
+        let (_, found) = self
+            .resolve_blob(&request.caller, name, digest, Purpose::Get)
+            .await?;
+        Ok(found.is_some())
     }
 
     async fn try_commit(
