@@ -35,8 +35,16 @@ pub async fn up(url: &str) -> Result<Vec<Step>, Error> {
     let mut connection = connect(url).await?;
     let before = applied(&mut connection).await?;
     // Said by name, and not as the first step that a later program knows and this one misses.
-    if let Some(found) = before.iter().copied().max().filter(|found| *found > SCHEMA_NEWEST) {
-        return Err(Error::SchemaTooNew { found, newest: SCHEMA_NEWEST });
+    if let Some(found) = before
+        .iter()
+        .copied()
+        .max()
+        .filter(|found| *found > SCHEMA_NEWEST)
+    {
+        return Err(Error::SchemaTooNew {
+            found,
+            newest: SCHEMA_NEWEST,
+        });
     }
     MIGRATOR.run(&mut connection).await?;
     let steps = steps(&before);
@@ -71,7 +79,9 @@ async fn connect(url: &str) -> Result<sqlx::PgConnection, Error> {
 /// which the socket then overrides.
 fn with_host(url: &str) -> String {
     let authority = url.find("://").map_or(0, |at| at + "://".len());
-    let end = url[authority..].find(['/', '?']).map_or(url.len(), |at| authority + at);
+    let end = url[authority..]
+        .find(['/', '?'])
+        .map_or(url.len(), |at| authority + at);
     if url[authority..end].ends_with('@') {
         format!("{}localhost{}", &url[..end], &url[end..])
     } else {
@@ -162,10 +172,16 @@ mod tests {
     #[test]
     fn a_socket_in_the_query_gets_a_host_beside_it() {
         for (given, expected) in [
-            ("postgres://a@/db?host=%2Frun", "postgres://a@localhost/db?host=%2Frun"),
+            (
+                "postgres://a@/db?host=%2Frun",
+                "postgres://a@localhost/db?host=%2Frun",
+            ),
             ("postgres://a:p%40@/db", "postgres://a:p%40@localhost/db"),
             ("postgres://a@", "postgres://a@localhost"),
-            ("postgres://a@b:5/db?host=/run", "postgres://a@b:5/db?host=/run"),
+            (
+                "postgres://a@b:5/db?host=/run",
+                "postgres://a@b:5/db?host=/run",
+            ),
             ("postgres:///db?host=/run", "postgres:///db?host=/run"),
             ("", ""),
         ] {

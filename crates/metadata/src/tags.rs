@@ -81,7 +81,11 @@ pub enum Expect {
 }
 
 impl Expect {
-    fn check(&self, current: Option<&Digest>) -> Result<(), Error> {
+    /// Holds it against what is there now.
+    ///
+    /// # Errors
+    /// [`Error::TagChanged`] where that is something else.
+    pub fn check(&self, current: Option<&Digest>) -> Result<(), Error> {
         let met = match (self, current) {
             (Self::AnyOf(allowed), Some(current)) => allowed.contains(current),
             (Self::Exists, Some(_)) | (Self::Absent, None) => true,
@@ -133,8 +137,11 @@ static LOCK: Statement = statement!(
      FOR UPDATE",
 );
 
-static TARGET: Statement =
-    statement!("tags.target", [INT8], "SELECT manifest.digest FROM manifest WHERE manifest.id = $1",);
+static TARGET: Statement = statement!(
+    "tags.target",
+    [INT8],
+    "SELECT manifest.digest FROM manifest WHERE manifest.id = $1",
+);
 
 static INSERT: Statement = statement!(
     "tags.insert",

@@ -23,15 +23,25 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) async fn new(db: &Db) -> Self {
-        Self { session: db.database.session().await }
+        Self {
+            session: db.database.session().await,
+        }
     }
 
     pub(crate) async fn run(&self, sql: &str) -> u64 {
-        self.session.execute(sql, &[]).await.unwrap_or_else(|error| panic!("`{sql}`: {error:?}"))
+        self.session
+            .execute(sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("`{sql}`: {error:?}"))
     }
 
     async fn finds(&self, sql: &str) -> bool {
-        !self.session.query(sql, &[]).await.unwrap_or_else(|error| panic!("`{sql}`: {error:?}")).is_empty()
+        !self
+            .session
+            .query(sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("`{sql}`: {error:?}"))
+            .is_empty()
     }
 
     /// Begins the review of a manifest: the queue's row and the manifest's, locked.
@@ -70,10 +80,20 @@ impl Collector {
              SELECT repository_id, digest, 'application/json', 'collection' FROM manifest WHERE id = {id}"
         ))
         .await;
-        self.run(&format!("DELETE FROM manifest_child WHERE parent_id = {id}")).await;
-        self.run(&format!("DELETE FROM manifest_blob WHERE manifest_id = {id}")).await;
-        self.run(&format!("DELETE FROM manifest WHERE id = {id}")).await;
-        self.run(&format!("DELETE FROM gc_queue WHERE kind = 'manifest' AND id = {id}")).await;
+        self.run(&format!(
+            "DELETE FROM manifest_child WHERE parent_id = {id}"
+        ))
+        .await;
+        self.run(&format!(
+            "DELETE FROM manifest_blob WHERE manifest_id = {id}"
+        ))
+        .await;
+        self.run(&format!("DELETE FROM manifest WHERE id = {id}"))
+            .await;
+        self.run(&format!(
+            "DELETE FROM gc_queue WHERE kind = 'manifest' AND id = {id}"
+        ))
+        .await;
         self.run("COMMIT").await;
     }
 
@@ -115,7 +135,10 @@ impl Collector {
     /// Deletes the blob's expired links, its row and its queue row, and enqueues its object; false: a row that came in
     /// between refers to it (23503), and everything is rolled back.
     pub(crate) async fn delete_blob(&self, id: BlobId) -> bool {
-        self.run(&format!("DELETE FROM repository_blob WHERE blob_id = {id} AND expires_at <= now()")).await;
+        self.run(&format!(
+            "DELETE FROM repository_blob WHERE blob_id = {id} AND expires_at <= now()"
+        ))
+        .await;
         let gone = format!(
             "WITH gone AS (DELETE FROM blob WHERE id = {id} RETURNING store_id, storage_key, digest, size)
              INSERT INTO object_delete (store_id, storage_key, digest, size, reason, not_before)
@@ -126,7 +149,10 @@ impl Collector {
             self.run("ROLLBACK").await;
             return false;
         }
-        self.run(&format!("DELETE FROM gc_queue WHERE kind = 'blob' AND id = {id}")).await;
+        self.run(&format!(
+            "DELETE FROM gc_queue WHERE kind = 'blob' AND id = {id}"
+        ))
+        .await;
         self.run("COMMIT").await;
         true
     }
@@ -141,14 +167,22 @@ impl Collector {
             self.run("ROLLBACK").await;
             return Review::Kept;
         }
-        if self.delete_blob(id).await { Review::Collected } else { Review::Kept }
+        if self.delete_blob(id).await {
+            Review::Collected
+        } else {
+            Review::Kept
+        }
     }
 }
 
 /// Makes everything in the queue due, as a day's passing would.
 pub(crate) async fn a_day_passes(db: &Db) {
-    db.run("UPDATE gc_queue SET review_after = review_after - interval '25 hours'").await;
-    db.run("UPDATE repository_blob SET expires_at = expires_at - interval '25 hours'").await;
-    db.run("UPDATE upload SET expires_at = expires_at - interval '25 hours'").await;
-    db.run("UPDATE object_delete SET not_before = not_before - interval '25 hours'").await;
+    db.run("UPDATE gc_queue SET review_after = review_after - interval '25 hours'")
+        .await;
+    db.run("UPDATE repository_blob SET expires_at = expires_at - interval '25 hours'")
+        .await;
+    db.run("UPDATE upload SET expires_at = expires_at - interval '25 hours'")
+        .await;
+    db.run("UPDATE object_delete SET not_before = not_before - interval '25 hours'")
+        .await;
 }

@@ -8,11 +8,17 @@ use std::time::Duration;
 const LEASE: Duration = Duration::from_mins(1);
 
 fn job<'a>(kind: &'a str, key: &'a str, payload: &'a Value) -> NewJob<'a> {
-    NewJob { kind, key, payload, due_in: Duration::ZERO }
+    NewJob {
+        kind,
+        key,
+        payload,
+        due_in: Duration::ZERO,
+    }
 }
 
 async fn claim(db: &Db, kinds: &[&str]) -> Vec<ClaimedJob> {
-    db.write(async |tx| jobs::claim(tx, kinds, LEASE, 10).await).await
+    db.write(async |tx| jobs::claim(tx, kinds, LEASE, 10).await)
+        .await
 }
 
 async fn enqueue(db: &Db, new: &NewJob<'_>) {
@@ -26,13 +32,28 @@ async fn a_job_is_claimed_once_done_and_gone() {
     enqueue(&db, &job("remove", "7", &payload)).await;
     enqueue(&db, &job("other", "", &Value::Null)).await;
     let claimed = claim(&db, &["remove", "unknown"]).await;
-    let [mine] = &claimed[..] else { panic!("{claimed:?}") };
-    assert_eq!((mine.kind.as_str(), mine.key.as_str(), mine.attempt), ("remove", "7", 1));
+    let [mine] = &claimed[..] else {
+        panic!("{claimed:?}")
+    };
+    assert_eq!(
+        (mine.kind.as_str(), mine.key.as_str(), mine.attempt),
+        ("remove", "7", 1)
+    );
     assert_eq!(mine.payload, payload);
     assert!(claim(&db, &["remove"]).await.is_empty());
-    assert!(db.write(async |tx| jobs::complete(tx, &mine.lease, None).await).await);
-    assert!(!db.write(async |tx| jobs::complete(tx, &mine.lease, None).await).await);
-    assert_eq!(db.number("SELECT count(*) FROM job WHERE kind = 'remove'").await, 0);
+    assert!(
+        db.write(async |tx| jobs::complete(tx, &mine.lease, None).await)
+            .await
+    );
+    assert!(
+        !db.write(async |tx| jobs::complete(tx, &mine.lease, None).await)
+            .await
+    );
+    assert_eq!(
+        db.number("SELECT count(*) FROM job WHERE kind = 'remove'")
+            .await,
+        0
+    );
 }
 
 #[tokio::test]
@@ -40,14 +61,30 @@ async fn a_job_whose_worker_died_is_claimed_by_another_and_the_first_hears_so() 
     let db = Db::new().await;
     enqueue(&db, &job("remove", "", &Value::Null)).await;
     let first = claim(&db, &["remove"]).await.remove(0);
-    assert!(db.write(async |tx| jobs::renew(tx, &first.lease, LEASE).await).await);
-    db.run("UPDATE job SET due_at = now() - interval '1 second'").await;
+    assert!(
+        db.write(async |tx| jobs::renew(tx, &first.lease, LEASE).await)
+            .await
+    );
+    db.run("UPDATE job SET due_at = now() - interval '1 second'")
+        .await;
     let second = claim(&db, &["remove"]).await.remove(0);
     assert_eq!(second.attempt, 2);
-    assert!(!db.write(async |tx| jobs::renew(tx, &first.lease, LEASE).await).await);
-    assert!(!db.write(async |tx| jobs::fail(tx, &first.lease, "late", LEASE).await).await);
-    assert!(!db.write(async |tx| jobs::complete(tx, &first.lease, None).await).await);
-    assert!(db.write(async |tx| jobs::complete(tx, &second.lease, None).await).await);
+    assert!(
+        !db.write(async |tx| jobs::renew(tx, &first.lease, LEASE).await)
+            .await
+    );
+    assert!(
+        !db.write(async |tx| jobs::fail(tx, &first.lease, "late", LEASE).await)
+            .await
+    );
+    assert!(
+        !db.write(async |tx| jobs::complete(tx, &first.lease, None).await)
+            .await
+    );
+    assert!(
+        db.write(async |tx| jobs::complete(tx, &second.lease, None).await)
+            .await
+    );
 }
 
 #[tokio::test]
@@ -58,13 +95,19 @@ async fn a_recurring_job_comes_back_and_a_failed_one_is_tried_again() {
     assert!(!db.write(async |tx| jobs::ensure(tx, &sweep).await).await);
     let mine = claim(&db, &["sweep"]).await.remove(0);
     let minute = Duration::from_mins(1);
-    assert!(db.write(async |tx| jobs::complete(tx, &mine.lease, Some(minute)).await).await);
+    assert!(
+        db.write(async |tx| jobs::complete(tx, &mine.lease, Some(minute)).await)
+            .await
+    );
     assert!(claim(&db, &["sweep"]).await.is_empty());
     db.run("UPDATE job SET due_at = now()").await;
     let mine = claim(&db, &["sweep"]).await.remove(0);
     assert_eq!(mine.attempt, 1, "a success ends the count");
     let error = "ü".repeat(2_000) + "\0";
-    assert!(db.write(async |tx| jobs::fail(tx, &mine.lease, &error, minute).await).await);
+    assert!(
+        db.write(async |tx| jobs::fail(tx, &mine.lease, &error, minute).await)
+            .await
+    );
     assert!(claim(&db, &["sweep"]).await.is_empty());
     db.run("UPDATE job SET due_at = now()").await;
     assert_eq!(claim(&db, &["sweep"]).await.remove(0).attempt, 2);
@@ -73,7 +116,12 @@ async fn a_recurring_job_comes_back_and_a_failed_one_is_tried_again() {
     assert_eq!(rows.len(), 1);
     assert!(rows[0].last_error.as_ref().unwrap().starts_with("üü"));
     assert!(rows[0].claimed_at.is_some());
-    assert!(jobs::list(&reader, Some(rows[0].id), 10).await.unwrap().is_empty());
+    assert!(
+        jobs::list(&reader, Some(rows[0].id), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -82,11 +130,20 @@ async fn what_is_asked_for_while_it_runs_runs_once_more() {
     enqueue(&db, &job("remove", "", &json!(1))).await;
     let mine = claim(&db, &["remove"]).await.remove(0);
     enqueue(&db, &job("remove", "", &json!(2))).await;
-    assert!(claim(&db, &["remove"]).await.is_empty(), "not beside the one that runs");
-    assert!(db.write(async |tx| jobs::complete(tx, &mine.lease, None).await).await);
+    assert!(
+        claim(&db, &["remove"]).await.is_empty(),
+        "not beside the one that runs"
+    );
+    assert!(
+        db.write(async |tx| jobs::complete(tx, &mine.lease, None).await)
+            .await
+    );
     let again = claim(&db, &["remove"]).await.remove(0);
     assert_eq!(again.payload, json!(2));
-    assert!(db.write(async |tx| jobs::complete(tx, &again.lease, None).await).await);
+    assert!(
+        db.write(async |tx| jobs::complete(tx, &again.lease, None).await)
+            .await
+    );
     assert_eq!(db.number("SELECT count(*) FROM job").await, 0);
 }
 
@@ -96,7 +153,9 @@ async fn a_request_that_comes_as_the_job_ends_is_not_lost() {
     enqueue(&db, &job("remove", "", &json!(1))).await;
     let mine = claim(&db, &["remove"]).await.remove(0);
     let asking = db.begin().await;
-    jobs::enqueue(&asking, &job("remove", "", &json!(2))).await.unwrap();
+    jobs::enqueue(&asking, &job("remove", "", &json!(2)))
+        .await
+        .unwrap();
     let ending = db.begin().await;
     let race = aside(async move {
         assert!(jobs::complete(&ending, &mine.lease, None).await.unwrap());
@@ -114,21 +173,33 @@ async fn a_job_waits_until_it_is_due_and_the_sooner_time_holds() {
     let reader = db.router.read_list().await.unwrap();
     let next = async || jobs::next_due(&reader, &["remove"]).await.unwrap();
     assert_eq!(next().await, None);
-    let hours = |hours| NewJob { due_in: Duration::from_hours(hours), ..job("remove", "", &Value::Null) };
+    let hours = |hours| NewJob {
+        due_in: Duration::from_hours(hours),
+        ..job("remove", "", &Value::Null)
+    };
     enqueue(&db, &hours(5)).await;
     enqueue(&db, &hours(3)).await;
     enqueue(&db, &hours(4)).await;
     let due = next().await.unwrap();
-    assert!(Duration::from_mins(179) < due && due <= Duration::from_hours(3), "{due:?}");
+    assert!(
+        Duration::from_mins(179) < due && due <= Duration::from_hours(3),
+        "{due:?}"
+    );
     assert!(claim(&db, &["remove"]).await.is_empty());
     assert_eq!(jobs::next_due(&reader, &["other"]).await.unwrap(), None);
 
-    db.run("UPDATE job SET due_at = now() - interval '1 hour'").await;
+    db.run("UPDATE job SET due_at = now() - interval '1 hour'")
+        .await;
     assert_eq!(next().await, Some(Duration::ZERO));
-    assert_eq!(db.write(async |tx| jobs::set_paused(tx, "remove", true).await).await, 1);
+    assert_eq!(
+        db.write(async |tx| jobs::set_paused(tx, "remove", true).await)
+            .await,
+        1
+    );
     assert_eq!(next().await, None);
     assert!(claim(&db, &["remove"]).await.is_empty());
-    db.write(async |tx| jobs::set_paused(tx, "remove", false).await).await;
+    db.write(async |tx| jobs::set_paused(tx, "remove", false).await)
+        .await;
     assert_eq!(claim(&db, &["remove"]).await.len(), 1);
 }
 
@@ -143,7 +214,11 @@ async fn two_workers_claim_different_jobs() {
     let first = jobs::claim(&one, &["remove"], LEASE, 6).await.unwrap();
     let second = jobs::claim(&two, &["remove"], LEASE, 6).await.unwrap();
     assert_eq!((first.len(), second.len()), (6, 4));
-    assert!(first.iter().all(|job| second.iter().all(|other| other.lease != job.lease)));
+    assert!(
+        first
+            .iter()
+            .all(|job| second.iter().all(|other| other.lease != job.lease))
+    );
     commit(one).await;
     commit(two).await;
 }

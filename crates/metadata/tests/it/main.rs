@@ -1,6 +1,11 @@
 //! The statements against a real Postgres: each prepared and explained, the schema's constraints and triggers bypassing
 //! our code, and every race of the write protocol stepped by two real sessions.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod access;
 mod accounts;
 mod blobs;

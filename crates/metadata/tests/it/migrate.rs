@@ -35,7 +35,10 @@ async fn two_that_migrate_at_once_wait_for_each_other() {
 async fn a_program_starts_only_on_a_schema_it_knows() {
     let empty = PgCluster::shared().create_database().await;
     let reader = router(&empty, 1).read_primary().await.unwrap();
-    assert!(matches!(migrate::check(&reader).await, Err(Error::SchemaMissing)));
+    assert!(matches!(
+        migrate::check(&reader).await,
+        Err(Error::SchemaMissing)
+    ));
 
     let database = migrated().await;
     let sql = database.session().await;
@@ -50,15 +53,33 @@ async fn a_program_starts_only_on_a_schema_it_knows() {
     .await
     .unwrap();
     let broken = migrate::check(&reader).await;
-    assert!(matches!(broken, Err(Error::SchemaBroken { version: 9999 })), "{broken:?}");
-    sql.batch_execute("UPDATE _sqlx_migrations SET success = true").await.unwrap();
+    assert!(
+        matches!(broken, Err(Error::SchemaBroken { version: 9999 })),
+        "{broken:?}"
+    );
+    sql.batch_execute("UPDATE _sqlx_migrations SET success = true")
+        .await
+        .unwrap();
     let newer = migrate::check(&reader).await;
-    assert!(matches!(newer, Err(Error::SchemaTooNew { found: 9999, .. })), "{newer:?}");
-    sql.batch_execute("DELETE FROM _sqlx_migrations WHERE version > 1").await.unwrap();
+    assert!(
+        matches!(newer, Err(Error::SchemaTooNew { found: 9999, .. })),
+        "{newer:?}"
+    );
+    sql.batch_execute("DELETE FROM _sqlx_migrations WHERE version > 1")
+        .await
+        .unwrap();
     let older = migrate::check(&reader).await;
-    assert!(matches!(older, Err(Error::SchemaTooOld { found: 1, .. })), "{older:?}");
-    sql.batch_execute("DELETE FROM _sqlx_migrations").await.unwrap();
-    assert!(matches!(migrate::check(&reader).await, Err(Error::SchemaMissing)));
+    assert!(
+        matches!(older, Err(Error::SchemaTooOld { found: 1, .. })),
+        "{older:?}"
+    );
+    sql.batch_execute("DELETE FROM _sqlx_migrations")
+        .await
+        .unwrap();
+    assert!(matches!(
+        migrate::check(&reader).await,
+        Err(Error::SchemaMissing)
+    ));
 }
 
 #[tokio::test]
@@ -66,14 +87,17 @@ async fn read_only_mode_refuses_writes_at_their_first_statement() {
     let db = Db::new().await;
     let reader = db.router.read_primary().await.unwrap();
     assert!(!settings::read_only(&reader).await.unwrap());
-    db.write(async |tx| settings::set_read_only(tx, true).await).await;
+    db.write(async |tx| settings::set_read_only(tx, true).await)
+        .await;
     assert!(settings::read_only(&reader).await.unwrap());
     let tx = db.begin().await;
     let name = crate::support::path("acme/app");
     let refused =
-        portolan_metadata::repositories::lock(&tx, &name, &portolan_metadata::Principal::Anonymous).await;
+        portolan_metadata::repositories::lock(&tx, &name, &portolan_metadata::Principal::Anonymous)
+            .await;
     assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
     tx.rollback().await.unwrap();
-    db.write(async |tx| settings::set_read_only(tx, false).await).await;
+    db.write(async |tx| settings::set_read_only(tx, false).await)
+        .await;
     assert!(!settings::read_only(&reader).await.unwrap());
 }

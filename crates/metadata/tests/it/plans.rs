@@ -6,22 +6,32 @@ use portolan_pg::Statement;
 use portolan_testkit::pg_cluster::Session;
 use serde_json::Value;
 use std::collections::HashSet;
+use tokio_postgres::types::Type;
 
 /// Statements that read a whole index in its order, and why they may.
 const WHOLE_INDEX: &[(&str, &str)] = &[
-    ("blobs.find_readable", "working tables of the recursion; no table of ours"),
-    ("jobs.claim", "in the order of due times up to its limit; there are as many jobs as kinds"),
+    (
+        "blobs.find_readable",
+        "working tables of the recursion; no table of ours",
+    ),
+    (
+        "jobs.claim",
+        "in the order of due times up to its limit; there are as many jobs as kinds",
+    ),
     ("jobs.next_due", "the first row in the order of due times"),
     ("migrate.newest_step", "the last row; one per migration"),
     ("signing_keys.insert_if_none", "a handful of rows"),
 ];
 
 /// Statements that read a whole table, which table, and why they may.
-const WHOLE_TABLE: &[(&str, &str, &str)] =
-    &[("signing_keys.list", "signing_key", "a handful of rows, nearly all of them wanted")];
+const WHOLE_TABLE: &[(&str, &str, &str)] = &[(
+    "signing_keys.list",
+    "signing_key",
+    "a handful of rows, nearly all of them wanted",
+)];
 
 async fn plan(session: &Session, statement: &Statement) -> Value {
-    let types: Vec<&str> = statement.types.iter().map(|ty| ty.name()).collect();
+    let types: Vec<&str> = statement.types.iter().map(Type::name).collect();
     let nulls = vec!["NULL"; types.len()].join(", ");
     let (types, nulls) = match types.len() {
         0 => (String::new(), String::new()),
@@ -64,7 +74,9 @@ async fn no_statement_scans_a_table() {
     let database = migrated().await;
     let session = database.session().await;
     session
-        .batch_execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off")
+        .batch_execute(
+            "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off",
+        )
         .await
         .unwrap();
     let mut faults = Vec::new();
@@ -73,12 +85,14 @@ async fn no_statement_scans_a_table() {
         walk(&plan, &mut |node| {
             let kind = node["Node Type"].as_str().unwrap();
             let table = node["Relation Name"].as_str().unwrap_or("?");
-            let excused = |(name, of, _): &(&str, &str, &str)| *name == statement.name && *of == table;
+            let excused =
+                |(name, of, _): &(&str, &str, &str)| *name == statement.name && *of == table;
             if kind == "Seq Scan" && !WHOLE_TABLE.iter().any(excused) {
                 faults.push(format!("`{}` scans table `{table}`", statement.name));
             }
-            let walks_index = matches!(kind, "Index Scan" | "Index Only Scan" | "Bitmap Index Scan")
-                && node.get("Index Cond").is_none();
+            let walks_index =
+                matches!(kind, "Index Scan" | "Index Only Scan" | "Bitmap Index Scan")
+                    && node.get("Index Cond").is_none();
             if walks_index && !WHOLE_INDEX.iter().any(|(name, _)| *name == statement.name) {
                 let index = node["Index Name"].as_str().unwrap_or("?");
                 faults.push(format!("`{}` walks all of index `{index}`", statement.name));
@@ -92,11 +106,18 @@ async fn no_statement_scans_a_table() {
 async fn names_of_statements_are_distinct_and_of_their_entity() {
     let mut names = HashSet::new();
     for statement in statements() {
-        assert!(names.insert(statement.name), "two statements are called `{}`", statement.name);
+        assert!(
+            names.insert(statement.name),
+            "two statements are called `{}`",
+            statement.name
+        );
         let (entity, verb) = statement.name.split_once('.').expect(statement.name);
         assert!(!entity.is_empty() && !verb.is_empty());
     }
-    let excused = WHOLE_INDEX.iter().map(|(name, _)| name).chain(WHOLE_TABLE.iter().map(|(name, ..)| name));
+    let excused = WHOLE_INDEX
+        .iter()
+        .map(|(name, _)| name)
+        .chain(WHOLE_TABLE.iter().map(|(name, ..)| name));
     for name in excused {
         assert!(names.contains(name), "`{name}` is excused and gone");
     }
@@ -143,7 +164,10 @@ async fn point_reads_walk_indexes_whatever_the_statistics_say() {
         )
         .await
         .unwrap();
-    db.sql.batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off").await.unwrap();
+    db.sql
+        .batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
+        .await
+        .unwrap();
     let batched = statements().filter(|statement| statement.sql.contains("WITH ORDINALITY AS k("));
     let mut seen = 0;
     for statement in batched {
@@ -152,8 +176,16 @@ async fn point_reads_walk_indexes_whatever_the_statistics_say() {
             let kind = node["Node Type"].as_str().unwrap();
             let table = node["Relation Name"].as_str().unwrap_or_default();
             let small = table == "media_type";
-            assert!(kind != "Seq Scan" || small, "`{}` scans `{table}`", statement.name);
-            assert!(!matches!(kind, "Hash Join" | "Merge Join"), "`{}`: {kind}", statement.name);
+            assert!(
+                kind != "Seq Scan" || small,
+                "`{}` scans `{table}`",
+                statement.name
+            );
+            assert!(
+                !matches!(kind, "Hash Join" | "Merge Join"),
+                "`{}`: {kind}",
+                statement.name
+            );
         });
     }
     assert!(seen >= 7, "only {seen} point reads were looked at");

@@ -7,7 +7,10 @@ use portolan_metadata::{Principal, Visibility, repositories};
 async fn a_first_push_makes_a_private_repository_and_the_organization() {
     let db = Db::new().await;
     db.repository("acme/team/app").await;
-    assert!(db.holds("SELECT visibility = 'private' FROM repository WHERE path = 'acme/team/app'").await);
+    assert!(
+        db.holds("SELECT visibility = 'private' FROM repository WHERE path = 'acme/team/app'")
+            .await
+    );
     assert!(
         db.holds(
             "SELECT a.kind = 'organization' AND a.name = 'acme' FROM namespace n
@@ -17,9 +20,14 @@ async fn a_first_push_makes_a_private_repository_and_the_organization() {
     );
     // `alpine` is `library/alpine`.
     db.repository("alpine").await;
-    assert!(db.holds("SELECT count(*) = 1 FROM repository WHERE path = 'library/alpine'").await);
+    assert!(
+        db.holds("SELECT count(*) = 1 FROM repository WHERE path = 'library/alpine'")
+            .await
+    );
     let missing = db
-        .write(async |tx| repositories::set_visibility(tx, &path("acme/none"), Visibility::Public).await)
+        .write(async |tx| {
+            repositories::set_visibility(tx, &path("acme/none"), Visibility::Public).await
+        })
         .await;
     assert!(!missing);
 }
@@ -33,10 +41,14 @@ async fn first_pushes_of_one_repository_at_once_make_it_once() {
             aside(async move {
                 let tx = router.begin().await.unwrap();
                 let name = path("acme/app");
-                let access = repositories::lock(&tx, &name, &Principal::Anonymous).await.unwrap();
+                let access = repositories::lock(&tx, &name, &Principal::Anonymous)
+                    .await
+                    .unwrap();
                 let id = match access.repository {
                     Some(id) => id,
-                    None => repositories::create(&tx, &name, &Principal::Anonymous).await.unwrap(),
+                    None => repositories::create(&tx, &name, &Principal::Anonymous)
+                        .await
+                        .unwrap(),
                 };
                 commit(tx).await;
                 id
@@ -59,14 +71,18 @@ async fn removal_waits_for_a_write_that_has_locked_the_repository() {
     let repository = db.repository("acme/app").await;
     let name = path("acme/app");
     let writer = db.begin().await;
-    let access = repositories::lock(&writer, &name, &Principal::Anonymous).await.unwrap();
+    let access = repositories::lock(&writer, &name, &Principal::Anonymous)
+        .await
+        .unwrap();
     assert_eq!(access.repository, Some(repository));
 
     let remover = db.begin().await;
     let removal = aside(async move {
-        let removed = repositories::mark_deleted(&remover, &path("acme/app")).await.unwrap();
+        let gone = repositories::mark_deleted(&remover, &path("acme/app"))
+            .await
+            .unwrap();
         commit(remover).await;
-        removed
+        gone
     });
     db.until_blocked().await;
     commit(writer).await;
@@ -78,22 +94,38 @@ async fn a_write_that_waited_for_a_removal_does_not_find_the_repository() {
     let db = Db::new().await;
     db.repository("acme/app").await;
     let remover = db.begin().await;
-    repositories::mark_deleted(&remover, &path("acme/app")).await.unwrap().unwrap();
+    repositories::mark_deleted(&remover, &path("acme/app"))
+        .await
+        .unwrap()
+        .unwrap();
     let writer = db.begin().await;
     let write = aside(async move {
         let name = path("acme/app");
-        let access = repositories::lock(&writer, &name, &Principal::Anonymous).await.unwrap();
+        let access = repositories::lock(&writer, &name, &Principal::Anonymous)
+            .await
+            .unwrap();
         // It makes a new one: the name is free as soon as the removal is committed.
         assert_eq!(access.repository, None);
-        let id = repositories::create(&writer, &name, &Principal::Anonymous).await.unwrap();
+        let id = repositories::create(&writer, &name, &Principal::Anonymous)
+            .await
+            .unwrap();
         commit(writer).await;
         id
     });
     db.until_blocked().await;
     commit(remover).await;
     let new = write.await.unwrap();
-    assert_eq!(db.number("SELECT count(*) FROM repository WHERE state = 'removing'").await, 1);
-    assert!(db.holds(&format!("SELECT path = 'acme/app' FROM repository WHERE id = {new}")).await);
+    assert_eq!(
+        db.number("SELECT count(*) FROM repository WHERE state = 'removing'")
+            .await,
+        1
+    );
+    assert!(
+        db.holds(&format!(
+            "SELECT path = 'acme/app' FROM repository WHERE id = {new}"
+        ))
+        .await
+    );
 }
 
 #[tokio::test]
@@ -104,10 +136,13 @@ async fn writers_do_not_wait_for_each_other_nor_for_a_change_of_visibility() {
     let one = db.begin().await;
     let two = db.begin().await;
     for tx in [&one, &two] {
-        let access = repositories::lock(tx, &name, &Principal::Anonymous).await.unwrap();
+        let access = repositories::lock(tx, &name, &Principal::Anonymous)
+            .await
+            .unwrap();
         assert!(access.repository.is_some());
     }
-    db.write(async |tx| repositories::set_visibility(tx, &name, Visibility::Public).await).await;
+    db.write(async |tx| repositories::set_visibility(tx, &name, Visibility::Public).await)
+        .await;
     commit(one).await;
     commit(two).await;
 }

@@ -10,7 +10,10 @@ use tokio_postgres::types::ToSql;
 async fn refused(session: &Session, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> SqlState {
     match session.execute(sql, parameters).await {
         Ok(_) => panic!("`{sql}` was accepted"),
-        Err(error) => error.code().unwrap_or_else(|| panic!("`{sql}`: {error:?}")).clone(),
+        Err(error) => error
+            .code()
+            .unwrap_or_else(|| panic!("`{sql}`: {error:?}"))
+            .clone(),
     }
 }
 
@@ -32,19 +35,33 @@ async fn a_manifest_that_does_not_hash_to_its_digest_cannot_be_stored() {
         longer.push(0);
         let state = refused(&session, INSERT_CONTENT, &[&of, &longer]).await;
         assert_eq!(state, SqlState::CHECK_VIOLATION);
-        session.execute(INSERT_CONTENT, &[&of, &whole]).await.unwrap();
+        session
+            .execute(INSERT_CONTENT, &[&of, &whole])
+            .await
+            .unwrap();
     }
     let change = "UPDATE manifest_content SET payload = substring(payload FOR 32768)";
-    assert_eq!(refused(&session, change, &[]).await, SqlState::CHECK_VIOLATION);
+    assert_eq!(
+        refused(&session, change, &[]).await,
+        SqlState::CHECK_VIOLATION
+    );
     let swap = "UPDATE manifest_content SET digest = sha256('other')";
-    assert_eq!(refused(&session, swap, &[]).await, SqlState::CHECK_VIOLATION);
+    assert_eq!(
+        refused(&session, swap, &[]).await,
+        SqlState::CHECK_VIOLATION
+    );
 }
 
 #[tokio::test]
 async fn a_manifest_without_payload_cannot_be_stored() {
     let session = migrated().await.session().await;
     let digest = portolan_oci::Digest::sha256(b"");
-    let state = refused(&session, INSERT_CONTENT, &[&digest.as_bytes(), &None::<&[u8]>]).await;
+    let state = refused(
+        &session,
+        INSERT_CONTENT,
+        &[&digest.as_bytes(), &None::<&[u8]>],
+    )
+    .await;
     assert_eq!(state, SqlState::NOT_NULL_VIOLATION);
 
     // Even without NOT NULL the CHECK stands by itself: that is what IS TRUE is for.
@@ -52,7 +69,12 @@ async fn a_manifest_without_payload_cannot_be_stored() {
         .batch_execute("ALTER TABLE manifest_content ALTER COLUMN payload DROP NOT NULL")
         .await
         .unwrap();
-    let state = refused(&session, INSERT_CONTENT, &[&digest.as_bytes(), &None::<&[u8]>]).await;
+    let state = refused(
+        &session,
+        INSERT_CONTENT,
+        &[&digest.as_bytes(), &None::<&[u8]>],
+    )
+    .await;
     assert_eq!(state, SqlState::CHECK_VIOLATION);
 }
 
@@ -69,7 +91,12 @@ async fn a_digest_has_32_or_64_bytes() {
     let state = refused(&session, INSERT_CONTENT, &[&None::<&[u8]>, &payload]).await;
     assert_eq!(state, SqlState::NOT_NULL_VIOLATION);
     // 32 bytes of a sha512 are no sha256.
-    let state = refused(&session, INSERT_CONTENT, &[&&hash.as_bytes()[..32], &payload]).await;
+    let state = refused(
+        &session,
+        INSERT_CONTENT,
+        &[&&hash.as_bytes()[..32], &payload],
+    )
+    .await;
     assert_eq!(state, SqlState::CHECK_VIOLATION);
 }
 
@@ -90,7 +117,10 @@ async fn a_small_blob_in_its_row_is_the_blob() {
     ];
     for (digest, size, content) in wrong {
         let parameters: [&(dyn ToSql + Sync); 5] = [&db.store, &"b/1", &digest, &size, &content];
-        assert_eq!(refused(&db.sql, insert, &parameters).await, SqlState::CHECK_VIOLATION);
+        assert_eq!(
+            refused(&db.sql, insert, &parameters).await,
+            SqlState::CHECK_VIOLATION
+        );
     }
     let parameters: [&(dyn ToSql + Sync); 5] =
         [&db.store, &"b/1", &digest.as_bytes(), &size, &content];
@@ -99,7 +129,10 @@ async fn a_small_blob_in_its_row_is_the_blob() {
     let other = portolan_oci::Digest::sha256(b"other");
     let parameters: [&(dyn ToSql + Sync); 5] =
         [&db.store, &"b/1", &other.as_bytes(), &5_i64, &None::<&[u8]>];
-    assert_eq!(refused(&db.sql, insert, &parameters).await, SqlState::UNIQUE_VIOLATION);
+    assert_eq!(
+        refused(&db.sql, insert, &parameters).await,
+        SqlState::UNIQUE_VIOLATION
+    );
 }
 
 #[tokio::test]
@@ -110,24 +143,35 @@ async fn nothing_of_an_adopted_store_is_deleted_or_written() {
     let delete = format!(
         "INSERT INTO object_delete (store_id, storage_key, reason, not_before) VALUES ({adopted}, 'k', 'upload', now())"
     );
-    assert_eq!(refused(&db.sql, &delete, &[]).await, SqlState::FOREIGN_KEY_VIOLATION);
+    assert_eq!(
+        refused(&db.sql, &delete, &[]).await,
+        SqlState::FOREIGN_KEY_VIOLATION
+    );
     let lie = format!(
         "INSERT INTO object_delete (store_id, store_ownership, storage_key, reason, not_before)
          VALUES ({adopted}, 'adopted', 'k', 'upload', now())"
     );
     assert_eq!(refused(&db.sql, &lie, &[]).await, SqlState::CHECK_VIOLATION);
-    db.run("INSERT INTO account (kind, name) VALUES ('user', 'alice')").await;
+    db.run("INSERT INTO account (kind, name) VALUES ('user', 'alice')")
+        .await;
     let upload = format!(
         "INSERT INTO upload (id, account_id, store_id, expires_at, algorithm, repository_path)
          VALUES ('00000000-0000-4000-8000-000000000000', (SELECT id FROM account), {adopted}, now(), 'sha256', 'a/b')"
     );
-    assert_eq!(refused(&db.sql, &upload, &[]).await, SqlState::FOREIGN_KEY_VIOLATION);
+    assert_eq!(
+        refused(&db.sql, &upload, &[]).await,
+        SqlState::FOREIGN_KEY_VIOLATION
+    );
 
     // Handed over on purpose, it is like any other; and not given back while something of it is to be deleted.
-    db.run("UPDATE store SET ownership = 'owned' WHERE name = 'old'").await;
+    db.run("UPDATE store SET ownership = 'owned' WHERE name = 'old'")
+        .await;
     db.run(&delete).await;
     let back = "UPDATE store SET ownership = 'adopted' WHERE name = 'old'";
-    assert_eq!(refused(&db.sql, back, &[]).await, SqlState::FOREIGN_KEY_VIOLATION);
+    assert_eq!(
+        refused(&db.sql, back, &[]).await,
+        SqlState::FOREIGN_KEY_VIOLATION
+    );
 }
 
 #[tokio::test]
@@ -135,12 +179,17 @@ async fn wrong_states_cannot_be_written() {
     let db = Db::new().await;
     let repository = db.repository("acme/app").await;
     let other = db.repository("acme/other").await;
-    let (manifest, _) = db.manifest(repository, &crate::support::Push::of(b"one")).await;
-    db.run("INSERT INTO account (kind, name, password_hash) VALUES ('user', 'alice', 'h')").await;
+    let (manifest, _) = db
+        .manifest(repository, &crate::support::Push::of(b"one"))
+        .await;
+    db.run("INSERT INTO account (kind, name, password_hash) VALUES ('user', 'alice', 'h')")
+        .await;
     let cases: &[(&str, SqlState)] = &[
         // A tag, a child or a reference of another repository's manifest.
         (
-            &format!("INSERT INTO tag (repository_id, manifest_id, name) VALUES ({other}, {manifest}, 'latest')"),
+            &format!(
+                "INSERT INTO tag (repository_id, manifest_id, name) VALUES ({other}, {manifest}, 'latest')"
+            ),
             SqlState::FOREIGN_KEY_VIOLATION,
         ),
         (
@@ -150,22 +199,57 @@ async fn wrong_states_cannot_be_written() {
             SqlState::FOREIGN_KEY_VIOLATION,
         ),
         (
-            &format!("INSERT INTO tag (repository_id, manifest_id, name) VALUES ({repository}, {manifest}, 'a b')"),
+            &format!(
+                "INSERT INTO tag (repository_id, manifest_id, name) VALUES ({repository}, {manifest}, 'a b')"
+            ),
             SqlState::CHECK_VIOLATION,
         ),
         // A repository half removed, or with a name that none can have.
-        ("UPDATE repository SET state = 'removing'", SqlState::CHECK_VIOLATION),
-        ("UPDATE repository SET removed_at = now()", SqlState::CHECK_VIOLATION),
-        ("UPDATE repository SET path = 'app' WHERE path = 'acme/app'", SqlState::CHECK_VIOLATION),
-        ("UPDATE repository SET path = 'acme/App' WHERE path = 'acme/app'", SqlState::CHECK_VIOLATION),
-        ("UPDATE repository SET path = '~1' WHERE path = 'acme/app'", SqlState::CHECK_VIOLATION),
-        ("UPDATE repository SET visibility = 'hidden'", SqlState::CHECK_VIOLATION),
+        (
+            "UPDATE repository SET state = 'removing'",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "UPDATE repository SET removed_at = now()",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "UPDATE repository SET path = 'app' WHERE path = 'acme/app'",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "UPDATE repository SET path = 'acme/App' WHERE path = 'acme/app'",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "UPDATE repository SET path = '~1' WHERE path = 'acme/app'",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "UPDATE repository SET visibility = 'hidden'",
+            SqlState::CHECK_VIOLATION,
+        ),
         // Accounts that are two things at once.
-        ("UPDATE account SET kind = 'robot' WHERE name = 'alice'", SqlState::CHECK_VIOLATION),
-        ("UPDATE account SET kind = 'organization' WHERE name = 'alice'", SqlState::CHECK_VIOLATION),
-        ("INSERT INTO account (kind, name) VALUES ('user', 'Alice')", SqlState::CHECK_VIOLATION),
-        ("INSERT INTO account (kind, name) VALUES ('robot', 'acme+ci')", SqlState::CHECK_VIOLATION),
-        ("UPDATE account SET superuser = true WHERE kind = 'organization'", SqlState::CHECK_VIOLATION),
+        (
+            "UPDATE account SET kind = 'robot' WHERE name = 'alice'",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "UPDATE account SET kind = 'organization' WHERE name = 'alice'",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "INSERT INTO account (kind, name) VALUES ('user', 'Alice')",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "INSERT INTO account (kind, name) VALUES ('robot', 'acme+ci')",
+            SqlState::CHECK_VIOLATION,
+        ),
+        (
+            "UPDATE account SET superuser = true WHERE kind = 'organization'",
+            SqlState::CHECK_VIOLATION,
+        ),
         // What can be restored says what it was.
         (
             "INSERT INTO object_delete (store_id, storage_key, reason, not_before) VALUES (1, 'k', 'collected', now())",
@@ -176,7 +260,10 @@ async fn wrong_states_cannot_be_written() {
              VALUES (1, 1, 'latest', sha256('x'), sha256('x'))",
             SqlState::CHECK_VIOLATION,
         ),
-        ("INSERT INTO job (kind, key, payload, due_at, again_at) VALUES ('k', '', '{}', now(), now())", SqlState::CHECK_VIOLATION),
+        (
+            "INSERT INTO job (kind, key, payload, due_at, again_at) VALUES ('k', '', '{}', now(), now())",
+            SqlState::CHECK_VIOLATION,
+        ),
         ("DELETE FROM media_type", SqlState::FOREIGN_KEY_VIOLATION),
     ];
     for (sql, expected) in cases {
@@ -227,7 +314,10 @@ async fn every_foreign_key_has_an_index_on_the_referencing_side() {
     let bare: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert!(bare.is_empty(), "without an index: {bare:?}");
     let keys: i64 = session
-        .query_one("SELECT count(*) FROM pg_constraint WHERE contype = 'f'", &[])
+        .query_one(
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'f'",
+            &[],
+        )
         .await
         .unwrap()
         .get(0);
@@ -263,7 +353,10 @@ async fn text_that_is_compared_is_compared_bytewise() {
         .await
         .unwrap();
     let loose: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert!(loose.is_empty(), "indexed in an order that a library may change: {loose:?}");
+    assert!(
+        loose.is_empty(),
+        "indexed in an order that a library may change: {loose:?}"
+    );
 }
 
 /// The dump without what differs from server to server and says nothing of the schema.
@@ -291,14 +384,28 @@ fn normalised(dump: &str) -> String {
 async fn structure_sql_is_the_schema_after_the_last_step() {
     let database = migrated().await;
     let session = database.session().await;
-    let version: String = session.query_one("SHOW server_version_num", &[]).await.unwrap().get(0);
+    let version: String = session
+        .query_one("SHOW server_version_num", &[])
+        .await
+        .unwrap()
+        .get(0);
     let output = PgCluster::shared()
         .command("pg_dump")
-        .args(["--schema-only", "--no-owner", "--no-privileges", "--exclude-table=_sqlx_migrations", "--dbname"])
+        .args([
+            "--schema-only",
+            "--no-owner",
+            "--no-privileges",
+            "--exclude-table=_sqlx_migrations",
+            "--dbname",
+        ])
         .arg(database.socket_url())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let actual = normalised(&String::from_utf8(output.stdout).unwrap());
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../migrations/structure.sql");
     if std::env::vars().any(|(name, value)| name == "PORTOLAN_UPDATE" && value == "1") {

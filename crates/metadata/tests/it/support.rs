@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 /// As long as anything may take on a machine that does something else as well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 static TEMPLATE: OnceCell<TestDatabase> = OnceCell::const_new();
 
@@ -84,7 +84,12 @@ impl Db {
             stores::ensure(tx, &new).await
         })
         .await;
-        Self { database, router, sql, store }
+        Self {
+            database,
+            router,
+            sql,
+            store,
+        }
     }
 
     pub(crate) async fn begin(&self) -> Tx {
@@ -98,30 +103,43 @@ impl Db {
 
     /// Runs a statement beside the code under test.
     pub(crate) async fn run(&self, sql: &str) -> u64 {
-        self.sql.execute(sql, &[]).await.unwrap_or_else(|error| panic!("`{sql}`: {error:?}"))
+        self.sql
+            .execute(sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("`{sql}`: {error:?}"))
     }
 
     /// The one number that a query yields.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
-        let row = self.sql.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("`{sql}`: {error:?}"));
+        let row = self
+            .sql
+            .query_one(sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("`{sql}`: {error:?}"));
         row.get(0)
     }
 
     /// The one truth that a query yields.
     pub(crate) async fn holds(&self, sql: &str) -> bool {
-        let row = self.sql.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("`{sql}`: {error:?}"));
+        let row = self
+            .sql
+            .query_one(sql, &[])
+            .await
+            .unwrap_or_else(|error| panic!("`{sql}`: {error:?}"));
         row.get(0)
     }
 
     /// A repository made by a superuser's push.
     pub(crate) async fn repository(&self, name: &str) -> RepositoryId {
         let name = path(name);
-        self.write(async |tx| repositories::create(tx, &name, &Principal::Anonymous).await).await
+        self.write(async |tx| repositories::create(tx, &name, &Principal::Anonymous).await)
+            .await
     }
 
     /// A blob uploaded to a repository, linked for a day.
     pub(crate) async fn blob(&self, repository: RepositoryId, content: &[u8]) -> BlobId {
-        self.write(async |tx| upload_blob(tx, self.store, repository, content).await).await
+        self.write(async |tx| upload_blob(tx, self.store, repository, content).await)
+            .await
     }
 
     /// A manifest with those blobs, under a tag if there is one.
@@ -130,14 +148,18 @@ impl Db {
         repository: RepositoryId,
         push: &Push<'_>,
     ) -> (ManifestId, Digest) {
-        self.write(async |tx| push_manifest(tx, repository, push).await).await
+        self.write(async |tx| push_manifest(tx, repository, push).await)
+            .await
     }
 
     /// Waits until a session of this database waits for a lock that another one holds.
     pub(crate) async fn until_blocked(&self) {
         let sql = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        until("somebody waits for a lock", async || self.number(sql).await > 0).await;
+        until("somebody waits for a lock", async || {
+            self.number(sql).await > 0
+        })
+        .await;
     }
 }
 
@@ -205,14 +227,21 @@ pub(crate) struct Push<'a> {
 
 impl<'a> Push<'a> {
     pub(crate) fn of(payload: &'a [u8]) -> Self {
-        Self { payload, ..Self::default() }
+        Self {
+            payload,
+            ..Self::default()
+        }
     }
 }
 
 pub(crate) fn new_manifest(push: &Push<'_>) -> NewManifest {
     NewManifest {
         digest: digest(push.payload),
-        kind: if push.children.is_empty() { ManifestKind::OciImage } else { ManifestKind::OciIndex },
+        kind: if push.children.is_empty() {
+            ManifestKind::OciImage
+        } else {
+            ManifestKind::OciIndex
+        },
         payload_size: push.payload.len() as u64,
         size_total: 0,
         layer_count: push.blobs.len(),
@@ -244,7 +273,10 @@ pub(crate) async fn push_manifest(
         .iter()
         .map(|child| manifests::Child {
             digest: *child,
-            id: related.iter().find(|(_, known)| known == child).map(|(id, _)| *id),
+            id: related
+                .iter()
+                .find(|(_, known)| known == child)
+                .map(|(id, _)| *id),
             platform: None,
         })
         .collect();

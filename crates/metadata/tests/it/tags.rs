@@ -18,7 +18,12 @@ async fn scene() -> Scene {
     let repository = db.repository("acme/app").await;
     let one = db.manifest(repository, &Push::of(b"one")).await;
     let two = db.manifest(repository, &Push::of(b"two")).await;
-    Scene { db, repository, one, two }
+    Scene {
+        db,
+        repository,
+        one,
+        two,
+    }
 }
 
 async fn set(
@@ -29,9 +34,18 @@ async fn set(
     expect: Option<&Expect>,
 ) -> Result<tags::TagMoved, Error> {
     let name = tag(name);
-    let actor = Principal::Account { id: 7.into(), generation: 1 };
-    let step =
-        TagMove { repository, tag: &name, manifest: to.0, digest: &to.1, actor, expect };
+    let actor = Principal::Account {
+        id: 7.into(),
+        generation: 1,
+    };
+    let step = TagMove {
+        repository,
+        tag: &name,
+        manifest: to.0,
+        digest: &to.1,
+        actor,
+        expect,
+    };
     tags::move_to(tx, &step).await
 }
 
@@ -42,19 +56,44 @@ async fn remove(
     expect: Option<&Expect>,
 ) -> Result<bool, Error> {
     let name = tag(name);
-    let step = TagDelete { repository, tag: &name, actor: Principal::Anonymous, expect };
+    let step = TagDelete {
+        repository,
+        tag: &name,
+        actor: Principal::Anonymous,
+        expect,
+    };
     tags::delete(tx, &step).await
 }
 
 impl Scene {
     async fn points_at(&self, name: &str) -> Option<Digest> {
         let root = crate::access::user(&self.db, "reader", true);
-        let principal = match self.db.sql.query_opt("SELECT id FROM account WHERE name = 'reader'", &[]).await.unwrap() {
-            Some(row) => Principal::Account { id: row.get::<_, i64>(0).into(), generation: 1 },
+        let principal = match self
+            .db
+            .sql
+            .query_opt("SELECT id FROM account WHERE name = 'reader'", &[])
+            .await
+            .unwrap()
+        {
+            Some(row) => Principal::Account {
+                id: row.get::<_, i64>(0).into(),
+                generation: 1,
+            },
             None => root.await,
         };
-        let key = TagKey { path: path("acme/app"), tag: tag(name), principal };
-        let (_, found) = self.db.router.read_fresh::<ResolveTag>(key).await.unwrap().value.unwrap();
+        let key = TagKey {
+            path: path("acme/app"),
+            tag: tag(name),
+            principal,
+        };
+        let (_, found) = self
+            .db
+            .router
+            .read_fresh::<ResolveTag>(key)
+            .await
+            .unwrap()
+            .value
+            .unwrap();
         found.map(|row| row.digest)
     }
 }
@@ -62,16 +101,36 @@ impl Scene {
 #[tokio::test]
 async fn a_tag_is_made_moved_and_removed_and_the_history_tells_it() {
     let scene = scene().await;
-    let Scene { db, repository, one, two } = &scene;
-    let made = db.write(async |tx| set(tx, *repository, "latest", one, None).await).await;
+    let Scene {
+        db,
+        repository,
+        one,
+        two,
+    } = &scene;
+    let made = db
+        .write(async |tx| set(tx, *repository, "latest", one, None).await)
+        .await;
     assert_eq!((made.previous, made.abandoned), (None, None));
-    let again = db.write(async |tx| set(tx, *repository, "latest", one, None).await).await;
+    let again = db
+        .write(async |tx| set(tx, *repository, "latest", one, None).await)
+        .await;
     assert_eq!((again.previous, again.abandoned), (Some(one.1), None));
-    let moved = db.write(async |tx| set(tx, *repository, "latest", two, None).await).await;
-    assert_eq!((moved.previous, moved.abandoned), (Some(one.1), Some(one.0)));
+    let moved = db
+        .write(async |tx| set(tx, *repository, "latest", two, None).await)
+        .await;
+    assert_eq!(
+        (moved.previous, moved.abandoned),
+        (Some(one.1), Some(one.0))
+    );
     assert_eq!(scene.points_at("latest").await, Some(two.1));
-    assert!(db.write(async |tx| remove(tx, *repository, "latest", None).await).await);
-    assert!(!db.write(async |tx| remove(tx, *repository, "latest", None).await).await);
+    assert!(
+        db.write(async |tx| remove(tx, *repository, "latest", None).await)
+            .await
+    );
+    assert!(
+        !db.write(async |tx| remove(tx, *repository, "latest", None).await)
+            .await
+    );
     assert_eq!(scene.points_at("latest").await, None);
 
     let rows = db
@@ -82,8 +141,11 @@ async fn a_tag_is_made_moved_and_removed_and_the_history_tells_it() {
         )
         .await
         .unwrap();
-    let told: Vec<(Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>)> =
-        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    type Told = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
+    let told: Vec<Told> = rows
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2)))
+        .collect();
     let bytes = |digest: Digest| Some(digest.as_bytes().to_vec());
     assert_eq!(
         told,
@@ -98,7 +160,12 @@ async fn a_tag_is_made_moved_and_removed_and_the_history_tells_it() {
 #[tokio::test]
 async fn a_write_with_a_condition_changes_nothing_where_it_is_not_met() {
     let scene = scene().await;
-    let Scene { db, repository, one, two } = &scene;
+    let Scene {
+        db,
+        repository,
+        one,
+        two,
+    } = &scene;
     let absent = digest(b"neither");
     let table = [
         // (the tag points at, the condition, met)
@@ -115,16 +182,23 @@ async fn a_write_with_a_condition_changes_nothing_where_it_is_not_met() {
     for (before, expect, met) in table {
         db.run("DELETE FROM tag").await;
         if let Some(before) = before {
-            db.write(async |tx| set(tx, *repository, "latest", before, None).await).await;
+            db.write(async |tx| set(tx, *repository, "latest", before, None).await)
+                .await;
         }
         let history = db.number("SELECT count(*) FROM tag_history").await;
         let tx = db.begin().await;
         let outcome = set(&tx, *repository, "latest", two, Some(&expect)).await;
         commit(tx).await;
-        let expected = if met { Some(two.1) } else { before.map(|before| before.1) };
+        let expected = if met {
+            Some(two.1)
+        } else {
+            before.map(|before| before.1)
+        };
         assert_eq!(scene.points_at("latest").await, expected, "{expect:?}");
         if !met {
-            let Err(Error::TagChanged { current }) = outcome else { panic!("{expect:?}: {outcome:?}") };
+            let Err(Error::TagChanged { current }) = outcome else {
+                panic!("{expect:?}: {outcome:?}")
+            };
             assert_eq!(current, expected);
             assert_eq!(db.number("SELECT count(*) FROM tag_history").await, history);
         }
@@ -132,7 +206,8 @@ async fn a_write_with_a_condition_changes_nothing_where_it_is_not_met() {
         // The same for its removal.
         db.run("DELETE FROM tag").await;
         if let Some(before) = before {
-            db.write(async |tx| set(tx, *repository, "latest", before, None).await).await;
+            db.write(async |tx| set(tx, *repository, "latest", before, None).await)
+                .await;
         }
         let tx = db.begin().await;
         let outcome = remove(&tx, *repository, "latest", Some(&expect)).await;
@@ -151,13 +226,21 @@ async fn a_write_with_a_condition_changes_nothing_where_it_is_not_met() {
 #[tokio::test]
 async fn of_two_that_swap_the_same_tag_one_wins() {
     let scene = scene().await;
-    let Scene { db, repository, one, two } = &scene;
+    let Scene {
+        db,
+        repository,
+        one,
+        two,
+    } = &scene;
     let three = db.manifest(*repository, &Push::of(b"three")).await;
-    db.write(async |tx| set(tx, *repository, "latest", one, None).await).await;
+    db.write(async |tx| set(tx, *repository, "latest", one, None).await)
+        .await;
     let expect = Expect::AnyOf(vec![one.1]);
 
     let first = db.begin().await;
-    set(&first, *repository, "latest", two, Some(&expect)).await.unwrap();
+    set(&first, *repository, "latest", two, Some(&expect))
+        .await
+        .unwrap();
     let second = db.begin().await;
     let repository = *repository;
     let swap = aside(async move {
@@ -167,7 +250,9 @@ async fn of_two_that_swap_the_same_tag_one_wins() {
     });
     db.until_blocked().await;
     commit(first).await;
-    let Err(Error::TagChanged { current }) = swap.await.unwrap() else { panic!("both won") };
+    let Err(Error::TagChanged { current }) = swap.await.unwrap() else {
+        panic!("both won")
+    };
     assert_eq!(current, Some(two.1));
     assert_eq!(scene.points_at("latest").await, Some(two.1));
 }
@@ -175,7 +260,12 @@ async fn of_two_that_swap_the_same_tag_one_wins() {
 #[tokio::test]
 async fn of_two_that_make_the_same_tag_the_second_sees_the_first() {
     let scene = scene().await;
-    let Scene { db, repository, one, two } = &scene;
+    let Scene {
+        db,
+        repository,
+        one,
+        two,
+    } = &scene;
     for (second_expects, wins) in [(None, true), (Some(Expect::Absent), false)] {
         db.run("DELETE FROM tag").await;
         let first = db.begin().await;
@@ -204,12 +294,17 @@ async fn a_hundred_swaps_of_a_counter_lose_none() {
     let mut manifests = Vec::new();
     for number in 0..=20 {
         let payload = format!("value {number}");
-        manifests.push(db.manifest(*repository, &Push::of(payload.as_bytes())).await);
+        manifests.push(
+            db.manifest(*repository, &Push::of(payload.as_bytes()))
+                .await,
+        );
     }
-    db.write(async |tx| set(tx, *repository, "counter", &manifests[0], None).await).await;
+    db.write(async |tx| set(tx, *repository, "counter", &manifests[0], None).await)
+        .await;
     let racers: Vec<_> = (0..4)
         .map(|_| {
-            let (router, manifests, repository) = (router(&db.database, 1), manifests.clone(), *repository);
+            let (router, manifests, repository) =
+                (router(&db.database, 1), manifests.clone(), *repository);
             aside(async move {
                 let mut won = 0;
                 for (at, next) in manifests.iter().zip(&manifests[1..]) {
@@ -241,16 +336,28 @@ async fn a_hundred_swaps_of_a_counter_lose_none() {
 #[tokio::test]
 async fn tags_are_listed_bytewise_a_page_at_a_time() {
     let scene = scene().await;
-    let Scene { db, repository, one, .. } = &scene;
-    let mut names = ["b", "a", "Z", "_x", "1.0", "1.0-rc", "1.0.1", "v10", "v9", "ab"].map(str::to_owned);
+    let Scene {
+        db,
+        repository,
+        one,
+        ..
+    } = &scene;
+    let mut names = [
+        "b", "a", "Z", "_x", "1.0", "1.0-rc", "1.0.1", "v10", "v9", "ab",
+    ]
+    .map(str::to_owned);
     for name in &names {
-        db.write(async |tx| set(tx, *repository, name, one, None).await).await;
+        db.write(async |tx| set(tx, *repository, name, one, None).await)
+            .await;
     }
     names.sort();
     let reader = db.router.read_list().await.unwrap();
     let list = async |last: Option<&str>, rows| {
         let found = tags::list(&reader, *repository, last, rows).await.unwrap();
-        found.iter().map(|tag| tag.as_str().to_owned()).collect::<Vec<_>>()
+        found
+            .iter()
+            .map(|tag| tag.as_str().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(list(None, 100).await, names);
     let mut joined: Vec<String> = Vec::new();
@@ -271,23 +378,37 @@ async fn tags_are_listed_bytewise_a_page_at_a_time() {
 #[tokio::test]
 async fn a_manifest_that_loses_its_tag_is_young_again() {
     let scene = scene().await;
-    let Scene { db, repository, one, two } = &scene;
+    let Scene {
+        db,
+        repository,
+        one,
+        two,
+    } = &scene;
     let is_young = async |manifest: ManifestId| {
         db.holds(&format!(
             "SELECT review_after > now() + interval '23 hours' FROM gc_queue WHERE kind = 'manifest' AND id = {manifest}"
         ))
         .await
     };
-    db.write(async |tx| set(tx, *repository, "latest", one, None).await).await;
+    db.write(async |tx| set(tx, *repository, "latest", one, None).await)
+        .await;
     crate::collector::a_day_passes(db).await;
     assert!(!is_young(one.0).await);
-    db.write(async |tx| remove(tx, *repository, "latest", None).await).await;
+    db.write(async |tx| remove(tx, *repository, "latest", None).await)
+        .await;
     assert!(is_young(one.0).await);
 
-    db.write(async |tx| set(tx, *repository, "latest", one, None).await).await;
+    db.write(async |tx| set(tx, *repository, "latest", one, None).await)
+        .await;
     crate::collector::a_day_passes(db).await;
-    let push = Push { tag: Some("latest"), ..Push::of(b"two") };
+    let push = Push {
+        tag: Some("latest"),
+        ..Push::of(b"two")
+    };
     db.manifest(*repository, &push).await;
-    assert!(is_young(one.0).await, "a push that moved the tag renews what lost it");
+    assert!(
+        is_young(one.0).await,
+        "a push that moved the tag renews what lost it"
+    );
     assert!(is_young(two.0).await);
 }

@@ -9,7 +9,11 @@ async fn due_in_hours(db: &Db, blob: BlobId) -> Option<i64> {
         "SELECT round(extract(epoch FROM review_after - now()) / 3600)::bigint FROM gc_queue
          WHERE kind = 'blob' AND id = {blob}"
     );
-    db.sql.query_opt(&sql, &[]).await.unwrap().map(|row| row.get(0))
+    db.sql
+        .query_opt(&sql, &[])
+        .await
+        .unwrap()
+        .map(|row| row.get(0))
 }
 
 /// For how many more hours a link keeps a blob; `None`: there is no link.
@@ -17,7 +21,11 @@ async fn linked_for_hours(db: &Db, blob: BlobId) -> Option<i64> {
     let sql = format!(
         "SELECT round(extract(epoch FROM expires_at - now()) / 3600)::bigint FROM repository_blob WHERE blob_id = {blob}"
     );
-    db.sql.query_opt(&sql, &[]).await.unwrap().map(|row| row.get(0))
+    db.sql
+        .query_opt(&sql, &[])
+        .await
+        .unwrap()
+        .map(|row| row.get(0))
 }
 
 #[tokio::test]
@@ -35,12 +43,22 @@ async fn a_reference_that_goes_leaves_a_link_of_a_day_and_a_review() {
     let repository = db.repository("acme/app").await;
     let blob = db.blob(repository, b"layer").await;
     let layer = digest(b"layer");
-    let (manifest, _) =
-        db.manifest(repository, &Push { blobs: &[layer], ..Push::of(b"one") }).await;
+    let (manifest, _) = db
+        .manifest(
+            repository,
+            &Push {
+                blobs: &[layer],
+                ..Push::of(b"one")
+            },
+        )
+        .await;
     db.run("DELETE FROM repository_blob").await;
     db.run("DELETE FROM gc_queue").await;
 
-    db.run(&format!("DELETE FROM manifest_blob WHERE manifest_id = {manifest}")).await;
+    db.run(&format!(
+        "DELETE FROM manifest_blob WHERE manifest_id = {manifest}"
+    ))
+    .await;
     assert_eq!(linked_for_hours(&db, blob).await, Some(24));
     assert_eq!(due_in_hours(&db, blob).await, Some(24));
 }
@@ -52,11 +70,27 @@ async fn a_link_that_is_there_is_renewed_and_never_shortened() {
     let blob = db.blob(repository, b"layer").await;
     let layer = digest(b"layer");
     for (kept_for, expected) in [("1 hour", 24), ("48 hours", 48)] {
-        let (manifest, _) =
-            db.manifest(repository, &Push { blobs: &[layer], ..Push::of(kept_for.as_bytes()) }).await;
-        db.run(&format!("UPDATE repository_blob SET expires_at = now() + interval '{kept_for}'")).await;
-        db.run(&format!("UPDATE gc_queue SET review_after = now() + interval '{kept_for}' WHERE kind = 'blob'")).await;
-        db.run(&format!("DELETE FROM manifest_blob WHERE manifest_id = {manifest}")).await;
+        let (manifest, _) = db
+            .manifest(
+                repository,
+                &Push {
+                    blobs: &[layer],
+                    ..Push::of(kept_for.as_bytes())
+                },
+            )
+            .await;
+        db.run(&format!(
+            "UPDATE repository_blob SET expires_at = now() + interval '{kept_for}'"
+        ))
+        .await;
+        db.run(&format!(
+            "UPDATE gc_queue SET review_after = now() + interval '{kept_for}' WHERE kind = 'blob'"
+        ))
+        .await;
+        db.run(&format!(
+            "DELETE FROM manifest_blob WHERE manifest_id = {manifest}"
+        ))
+        .await;
         assert_eq!(linked_for_hours(&db, blob).await, Some(expected));
         assert_eq!(due_in_hours(&db, blob).await, Some(expected));
     }
@@ -67,12 +101,22 @@ async fn a_repository_being_removed_keeps_no_links_but_its_blobs_are_reviewed() 
     let db = Db::new().await;
     let repository = db.repository("acme/app").await;
     let blob = db.blob(repository, b"layer").await;
-    let (manifest, _) =
-        db.manifest(repository, &Push { blobs: &[digest(b"layer")], ..Push::of(b"one") }).await;
+    let (manifest, _) = db
+        .manifest(
+            repository,
+            &Push {
+                blobs: &[digest(b"layer")],
+                ..Push::of(b"one")
+            },
+        )
+        .await;
     db.run("DELETE FROM repository_blob").await;
     db.run("DELETE FROM gc_queue").await;
     db.run("UPDATE repository SET state = 'removing', removed_at = now(), removed_path = path, path = '~' || id").await;
-    db.run(&format!("DELETE FROM manifest_blob WHERE manifest_id = {manifest}")).await;
+    db.run(&format!(
+        "DELETE FROM manifest_blob WHERE manifest_id = {manifest}"
+    ))
+    .await;
     assert_eq!(linked_for_hours(&db, blob).await, None);
     assert_eq!(due_in_hours(&db, blob).await, Some(24));
 }
@@ -88,7 +132,8 @@ async fn a_link_that_goes_makes_its_blob_due() {
 
     // A later date that stands is not brought forward.
     db.blob(repository, b"layer").await;
-    db.run("UPDATE gc_queue SET review_after = now() + interval '7 hours'").await;
+    db.run("UPDATE gc_queue SET review_after = now() + interval '7 hours'")
+        .await;
     db.run("DELETE FROM repository_blob").await;
     assert_eq!(due_in_hours(&db, blob).await, Some(7));
 }
@@ -106,17 +151,32 @@ async fn one_statement_that_removes_many_rows_enqueues_each_blob_once() {
             db.blob(repository, content).await;
         }
         for payload in [b"first", b"other"] {
-            db.manifest(repository, &Push { blobs: &digests, ..Push::of(payload) }).await;
+            db.manifest(
+                repository,
+                &Push {
+                    blobs: &digests,
+                    ..Push::of(payload)
+                },
+            )
+            .await;
         }
     }
     db.run("DELETE FROM repository_blob").await;
     db.run("DELETE FROM gc_queue").await;
     assert_eq!(db.run("DELETE FROM manifest_blob").await, 12);
     assert_eq!(db.number("SELECT count(*) FROM repository_blob").await, 6);
-    assert_eq!(db.number("SELECT count(*) FROM gc_queue WHERE kind = 'blob'").await, 3);
+    assert_eq!(
+        db.number("SELECT count(*) FROM gc_queue WHERE kind = 'blob'")
+            .await,
+        3
+    );
     // Nothing removed, nothing enqueued.
     assert_eq!(db.run("DELETE FROM manifest_blob").await, 0);
-    assert_eq!(db.number("SELECT count(*) FROM gc_queue WHERE kind = 'blob'").await, 3);
+    assert_eq!(
+        db.number("SELECT count(*) FROM gc_queue WHERE kind = 'blob'")
+            .await,
+        3
+    );
 }
 
 #[tokio::test]
@@ -126,9 +186,20 @@ async fn a_blob_that_is_referenced_or_linked_cannot_be_deleted_by_anybody() {
     let blob = db.blob(repository, b"layer").await;
     let linked = db.sql.execute("DELETE FROM blob", &[]).await.unwrap_err();
     assert_eq!(linked.code().unwrap().code(), "23503");
-    db.manifest(repository, &Push { blobs: &[digest(b"layer")], ..Push::of(b"one") }).await;
+    db.manifest(
+        repository,
+        &Push {
+            blobs: &[digest(b"layer")],
+            ..Push::of(b"one")
+        },
+    )
+    .await;
     db.run("DELETE FROM repository_blob").await;
     let referenced = db.sql.execute("DELETE FROM blob", &[]).await.unwrap_err();
     assert_eq!(referenced.code().unwrap().code(), "23503");
-    assert_eq!(db.number(&format!("SELECT count(*) FROM blob WHERE id = {blob}")).await, 1);
+    assert_eq!(
+        db.number(&format!("SELECT count(*) FROM blob WHERE id = {blob}"))
+            .await,
+        1
+    );
 }
