@@ -135,18 +135,16 @@ impl Lease {
         self.answered(name, self.client().batch_execute(sql)).await
     }
 
-    /// Commits, without the server's time limit.
+    /// Commits. The place stays taken until the server has answered, however long that takes.
     ///
-    /// While COMMIT waits for a synchronous standby, a statement timeout would end the *wait*, and the server would
-    /// report success for a commit that is on one machine only. So the limit is lifted for it, and only we stop
-    /// waiting: with an error, for nobody knows then. The place stays taken until the server has answered, or a standby
-    /// that is away would cost one more session with each attempt.
+    /// A statement timeout does not reach a COMMIT that waits for a synchronous standby: the server stops its clock
+    /// first, or it would have to report success for a commit that is on one machine only. So while the standby is
+    /// away each COMMIT keeps a session, and if we gave the place to somebody else, each attempt would cost another.
     ///
     /// Cancel safe in that the connection is given back when COMMIT has ended.
     pub(crate) async fn commit(&self) -> Result<(), Error> {
         self.committing.store(true, Ordering::Release);
-        self.command("commit", "SET LOCAL statement_timeout = 0; COMMIT")
-            .await
+        self.command("commit", "COMMIT").await
     }
 
     /// Waits for an answer, but not much longer than the server may take.

@@ -271,7 +271,7 @@ async fn a_commit_that_waits_for_a_standby_is_never_reported_as_done_and_costs_o
         .await;
     };
     configure("nobody_home").await;
-    // The server's own limit of 50 ms would end the wait for the standby, and report success.
+    // The server's limit of 50 ms must not end its wait for the standby: it would report success.
     let error = insert(&world.router, "a", 1).await.unwrap_err();
     assert!(matches!(error, Error::CommitUnknown { .. }), "{error:?}");
     assert_eq!(world.in_use(Share::Writes), 1, "its place stays taken");
