@@ -30,7 +30,7 @@ pub struct PutManifest {
     pub content_type: Option<MediaType>,
     /// The bytes, kept as they are.
     pub payload: Bytes,
-    /// What every tag must point at now, for compare-and-swap.
+    /// What every tag must point at now, for compare-and-swap; without a tag, whether the manifest is here.
     pub expect: Option<Expect>,
 }
 
@@ -227,6 +227,13 @@ async fn store(
     let repository = lock_for_push(tx, caller, name).await?;
     let related =
         manifests::lock_related(tx, repository, &prepared.digest, &prepared.children).await?;
+    if prepared.tags.is_empty()
+        && let Some(expect) = &request.expect
+    {
+        // Without a tag, the condition is about the manifest itself.
+        let is_here = related.iter().any(|(_, known)| *known == prepared.digest);
+        expect.check(is_here.then_some(&prepared.digest))?;
+    }
     let children = Child::list(&prepared.manifest, &related);
     let missing: Vec<Digest> = children
         .iter()
