@@ -4,19 +4,15 @@
 //! answer, [`MountOutcome::Declined`], after the same statements, so that a mount tells nothing
 //! about repositories the caller may not read.
 //!
-//! A mount that names no source looks only where the credential reaches. A password reaches what its
-//! account may read. A token reaches the repositories it names, and a search through all that its
-//! account may read would widen it: whoever holds a token for one repository, and knows a digest of
-//! another, could link those bytes into his and pull them. So for a token the search is that of
-//! somebody anonymous. What everybody may read is no secret of anyone's, and base images, for which
-//! such mounts exist, are mostly public. A client that wants more names the source, and asks for a
-//! token that reaches it.
+//! The source is read with the *account's* rights, whatever the token was asked for: clients that
+//! mount hold a token for the target alone, and a mount that names no source could not be asked
+//! for in a scope at all. So a token that may push somewhere can bring there any blob that its
+//! account may read and whose digest its bearer knows, and nothing else.
 
 use crate::pull::Purpose;
 use crate::transaction::{Acknowledge, Attempts, lock_for_push};
-use crate::{Caller, Credentials, Error, Registry};
-use portolan_auth::Action;
-use portolan_metadata::{BlobId, Principal, Role, blobs};
+use crate::{Caller, Error, Registry};
+use portolan_metadata::{BlobId, Role, blobs};
 use portolan_oci::{Digest, RepositoryName};
 use portolan_pg::Tx;
 use std::time::Duration;
@@ -48,7 +44,7 @@ impl Registry {
             None => {
                 let reader = self.router().read_list().await?;
                 let probe = self.0.limits.mount_probe;
-                blobs::find_readable(&reader, &digest, &searcher(caller), probe).await?
+                blobs::find_readable(&reader, &digest, &caller.principal, probe).await?
             }
         };
         let Some(blob) = source else {
@@ -76,16 +72,7 @@ impl Registry {
         let (access, found) = self
             .resolve_blob(caller, from, digest, Purpose::Head)
             .await?;
-        let readable = access.role >= Role::Read && caller.in_scope(from, Action::Pull);
-        Ok(found.filter(|_| readable).map(|row| row.id))
-    }
-}
-
-/// Whose eyes look for a source that was not named: see the module's documentation.
-fn searcher(caller: &Caller) -> Principal {
-    match caller.credentials {
-        Credentials::None | Credentials::Password => caller.principal,
-        Credentials::Token(_) => Principal::Anonymous,
+        Ok(found.filter(|_| access.role >= Role::Read).map(|row| row.id))
     }
 }
 
