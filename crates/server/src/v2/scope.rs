@@ -11,10 +11,10 @@ pub(super) fn wanted(method: &Method, uri: &Uri) -> Option<String> {
     if uri.path() == "/v1/search" {
         return Some(Grant::Catalog.to_string());
     }
-    let path = uri.path().strip_prefix("/v2/")?;
-    if path == "_catalog" {
+    if matches!(uri.path(), "/v2/_catalog" | "/v1/search") {
         return Some(Grant::Catalog.to_string());
     }
+    let path = uri.path().strip_prefix("/v2/")?;
     let (segment, endpoint) = path.split_once('/')?;
     let name: RepositoryName = percent_decode_str(segment).decode_utf8().ok()?.parse().ok()?;
     let own = Grant::Repository { name, actions: actions(method, endpoint) }.to_string();
@@ -70,6 +70,7 @@ mod tests {
             (Method::DELETE, "/v2/a/manifests/x", "repository:a:delete"),
             (Method::DELETE, "/v2/a/blobs/sha256:00", "repository:a:delete"),
             (Method::GET, "/v2/_catalog", "registry:catalog:*"),
+            (Method::GET, "/v1/search?q=a", "registry:catalog:*"),
             (Method::GET, "/v1/search?q=a", "registry:catalog:*"),
         ] {
             assert_eq!(scope(method, path).as_deref(), Some(expected), "{path}");

@@ -266,7 +266,8 @@ async fn bodies_that_are_not_what_was_announced_are_refused() {
     assert_eq!(status_of(&fixture.app, &huge).await, (413, Some("MANIFEST_INVALID".into())));
     let beyond = put("Content-Length: 18446744073709551615", b"");
     let refused = status_of(&fixture.app, &beyond).await;
-    assert!(matches!(refused.0, 400 | 413), "{refused:?}");
+    // hyper's own number for "no length", which it takes for too large a head.
+    assert!(matches!(refused.0, 400 | 413 | 431), "{refused:?}");
     for lengths in ["Content-Length: -1", "Content-Length: x", "Content-Length: 5\r\nContent-Length: 6"] {
         assert_eq!(status_of(&fixture.app, &put(lengths, payload)).await.0, 400, "{lengths}");
     }

@@ -84,13 +84,24 @@ async fn a_mount_tells_nothing_about_what_one_may_not_read() {
     ] {
         declined(mallory.post(&format!("/v2/{to}/blobs/uploads/?{query}")).await, &to);
     }
-    // The token narrows it further: a scope without the source does not reach it.
-    push_blob(&mallory, &format!("{name}/other"), &blob).await;
-    let token = app.token(&mallory, &[&format!("repository:{to}:pull,push")]).await;
+}
+
+#[tokio::test]
+async fn a_token_for_the_target_alone_can_mount_what_its_account_may_read() {
+    let app = TestApp::shared().await;
+    let name = format!("mounter{}", crate::app::unique());
+    let user = app.user(&name);
+    let (from, to) = (format!("{name}/from"), format!("{name}/to"));
+    let blob = Blob::random(506, 100);
+    push_blob(&user, &from, &blob).await;
+    // Clients that mount often hold no other.
+    let token = app.token(&user, &[&format!("repository:{to}:pull,push")]).await;
     let narrow = app.anonymous().bearer(&token);
-    let target = format!("/v2/{to}/blobs/uploads/?mount={}&from={name}/other", blob.digest);
-    declined(narrow.post(&target).await, &to);
-    mallory.post(&target).await.expect(201);
+    let target = format!("/v2/{to}/blobs/uploads/?mount={}&from={from}", blob.digest);
+    narrow.post(&target).await.expect(201);
+    // It does not reach further than that.
+    let reversed = format!("/v2/{from}/blobs/uploads/?mount={}&from={to}", blob.digest);
+    narrow.post(&reversed).await.refused(401, "UNAUTHORIZED");
 }
 
 #[tokio::test]
