@@ -1,6 +1,7 @@
 //! The whole registry from outside: the real binary, a real Postgres, a real store.
 
 mod app;
+mod by_hand;
 mod config;
 mod kill;
 mod lifecycle;
@@ -8,6 +9,7 @@ mod listeners;
 mod quickstart;
 mod token;
 mod token_attacks;
+mod token_keys;
 mod v2_bad_inputs;
 mod v2_delete;
 mod v2_errors;

@@ -373,9 +373,11 @@ async fn other_methods_hear_which_there_are() {
 #[tokio::test]
 async fn a_flood_of_scopes_makes_a_token_that_fits_a_header() {
     let app = TestApp::shared().await;
-    let scopes: String = (0..100)
-        .map(|i| format!("&scope=repository:token/{}{i}:pull", "x".repeat(100)))
+    let long = "x".repeat(100);
+    let scopes: Vec<String> = (0..100)
+        .map(|i| format!("scope=repository:token/{long}{i}:pull"))
         .collect();
+    let scopes = scopes.join("&");
     let text = token(
         &app.admin()
             .get(&format!("/v2/auth?{scopes}"))

@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portolan_auth::{Purpose, SealKey};
+use portolan_testkit::children::run;
 use portolan_testkit::image::Image;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -22,14 +23,16 @@ impl Forger {
     async fn of(app: &TestApp) -> Self {
         let session = app.database().session().await;
         let sql = "SELECT kid, sealed FROM signing_key WHERE state = 'signing'";
-        let row = session.query_one(sql, &[]).await.unwrap();
+        let row = session.query_one(sql, &[]).await.expect("a signing key");
         let (kid, sealed): (String, Vec<u8>) = (row.get(0), row.get(1));
-        let seal = SealKey::from_base64(&SEAL.into()).unwrap();
-        let opened = seal.open(Purpose::SigningKey, &kid, &sealed).unwrap();
+        let seal = SealKey::from_base64(&SEAL.into()).expect("32 bytes");
+        let opened = seal
+            .open(Purpose::SigningKey, &kid, &sealed)
+            .expect("our own seal");
         let pair =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, opened.expose_secret());
         Self {
-            pair: pair.unwrap(),
+            pair: pair.expect("a P-256 key"),
             kid,
         }
     }
@@ -49,7 +52,9 @@ fn part(value: &Value) -> String {
 
 fn sign_with(pair: &EcdsaKeyPair, header: &Value, claims: &Value) -> String {
     let message = format!("{}.{}", part(header), part(claims));
-    let signature = pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+    let signature = pair
+        .sign(&SystemRandom::new(), message.as_bytes())
+        .expect("a signature");
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
@@ -251,7 +256,7 @@ async fn a_right_that_is_taken_away_is_gone_at_once() {
     let client = app.anonymous().bearer(&token);
     client.get(&path).await.expect(200);
     let task = ["admin", "repository", "visibility", repository, "private"];
-    assert!(app.command().args(task).status().unwrap().success());
+    run(app.command().args(task));
     client.get(&path).await.refused(401, "UNAUTHORIZED");
 }
 
