@@ -113,14 +113,11 @@ impl Registry {
         name: &RepositoryName,
         id: UploadId,
     ) -> Result<UploadStatus, Error> {
-        self.authorize_push(caller, name).await?;
         let request = Request::new(caller, name, id)?;
-        // On the primary: progress passes no barrier, so a replica may not show it yet.
-        let primary = self.router().read_primary().await?;
-        let received = uploads::find(&primary, &request.scope).await?;
-        received
-            .map(|received| UploadStatus { id, received })
-            .ok_or(Error::UploadUnknown)
+        // In a transaction of the primary's: progress passes no barrier, so a replica may not show it yet.
+        let tx = self.router().begin().await?;
+        let received = status(&tx, &request).await?;
+        Ok(UploadStatus { id, received })
     }
 
     /// Adds bytes to an upload.
@@ -290,6 +287,13 @@ async fn create(
 ) -> Result<(), Error> {
     authorize_in(tx, caller, name).await?;
     Ok(uploads::create(tx, new).await?)
+}
+
+async fn status(tx: &Tx, request: &Request) -> Result<u64, Error> {
+    let received = uploads::find(tx, &request.scope).await?;
+    // The right is decided first, so that a stranger learns nothing of uploads.
+    authorize_in(tx, &request.caller, &request.scope.path).await?;
+    received.ok_or(Error::UploadUnknown)
 }
 
 async fn cancel(tx: &Tx, request: &Request) -> Result<(), Error> {

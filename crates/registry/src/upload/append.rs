@@ -1,6 +1,7 @@
 //! PATCH: bytes added to an upload.
 
 use super::body::BodyReader;
+use super::claim::Purpose;
 use super::notes::Then;
 use super::session::Session;
 use super::{Request, UploadStatus};
@@ -14,7 +15,7 @@ impl Registry {
         start: Option<u64>,
         mut body: BodyReader,
     ) -> Result<UploadStatus, Error> {
-        let mut session = self.claim_upload(request, start).await?;
+        let mut session = self.claim_upload(request, Purpose::Append, start).await?;
         let held = session.held;
         // Boxed: an upload's future holds the store's largest, and most tasks are short.
         let receive = Box::pin(self.receive(request, &mut session, &mut body));

@@ -5,7 +5,7 @@ use super::{Request, authorize_in};
 use crate::transaction::{Acknowledge, Attempts};
 use crate::{Error, Registry};
 use portolan_metadata::StorageKey;
-use portolan_metadata::uploads::{self, Claim, Held, Upload};
+use portolan_metadata::uploads::{self, Claim, Held, StoredPart, Upload};
 use portolan_pg::Tx;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -13,9 +13,18 @@ use tokio::time::{Instant, sleep};
 /// How long to wait before a held upload is tried again: the other request is about to end, or it is not.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// What an upload is claimed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To add to it.
+    Append,
+    /// To end it, which needs the list of its parts.
+    Finish,
+}
+
 /// One attempt.
 enum Attempt {
-    Held(Box<Upload>),
+    Held(Box<Upload>, Vec<StoredPart>),
     Busy { received: u64 },
 }
 
@@ -26,19 +35,16 @@ impl Registry {
     pub(super) async fn claim_upload(
         &self,
         request: &Request,
+        purpose: Purpose,
         start: Option<u64>,
     ) -> Result<Session, Error> {
         let id = request.scope.id;
         let deadline = Instant::now() + self.uploads().settings().claims.wait;
         loop {
             let pending = StorageKey::fresh(self.random_bytes());
-            match self.try_claim(request, start, &pending).await? {
-                Attempt::Held(upload) => {
-                    let held = Held {
-                        id,
-                        version: upload.version,
-                    };
-                    return Session::new(self, held, *upload, pending);
+            match self.try_claim(request, purpose, start, &pending).await? {
+                Attempt::Held(upload, parts) => {
+                    return Session::new(self, id, *upload, parts, pending);
                 }
                 Attempt::Busy { received } if Instant::now() >= deadline => {
                     return Err(Error::UploadBusy { id, received });
@@ -51,13 +57,14 @@ impl Registry {
     async fn try_claim(
         &self,
         request: &Request,
+        purpose: Purpose,
         start: Option<u64>,
         pending: &StorageKey,
     ) -> Result<Attempt, Error> {
         let mut attempts = Attempts::new();
         loop {
             let tx = self.router().begin().await?;
-            let outcome = self.claim_in(&tx, request, start, pending).await;
+            let outcome = self.claim_in(&tx, request, purpose, start, pending).await;
             let concluded = self
                 .conclude(tx, outcome, Acknowledge::AtCommit, &mut attempts)
                 .await;
@@ -71,6 +78,7 @@ impl Registry {
         &self,
         tx: &Tx,
         request: &Request,
+        purpose: Purpose,
         start: Option<u64>,
         pending: &StorageKey,
     ) -> Result<Attempt, Error> {
@@ -80,17 +88,29 @@ impl Registry {
         // The right is decided first, so that a stranger learns nothing of uploads.
         authorize_in(tx, &request.caller, &request.scope.path).await?;
         let id = request.scope.id;
-        match claim {
-            Claim::Unknown => Err(Error::UploadUnknown),
-            Claim::Busy { received } => Ok(Attempt::Busy { received }),
-            Claim::Held(upload) => match upload.received {
-                // The failure undoes the claim with its transaction.
-                received if start.is_some_and(|start| start != received) => {
-                    Err(Error::RangeOutOfOrder { id, received })
-                }
-                _ => Ok(Attempt::Held(upload)),
-            },
+        let upload = match claim {
+            Claim::Unknown => return Err(Error::UploadUnknown),
+            Claim::Busy { received } => return Ok(Attempt::Busy { received }),
+            Claim::Held(upload) => upload,
+        };
+        let received = upload.received;
+        if start.is_some_and(|start| start != received) {
+            // The failure undoes the claim with its transaction.
+            return Err(Error::RangeOutOfOrder { id, received });
         }
+        let parts = if purpose == Purpose::Finish && upload.part_count > 0 {
+            uploads::parts(
+                tx,
+                &Held {
+                    id,
+                    version: upload.version,
+                },
+            )
+            .await?
+        } else {
+            Vec::new()
+        };
+        Ok(Attempt::Held(upload, parts))
     }
 
     /// Does `work` while giving signs of life. Ends it when the claim is lost.
@@ -134,8 +154,8 @@ impl Registry {
     /// Why a claim is lost: the upload is gone, or another request has it.
     pub(super) async fn lost(&self, request: &Request) -> Error {
         let find = async {
-            let primary = self.router().read_primary().await?;
-            Ok::<_, Error>(uploads::find(&primary, &request.scope).await?)
+            let tx = self.router().begin().await?;
+            Ok::<_, Error>(uploads::find(&tx, &request.scope).await?)
         };
         match find.await {
             Ok(Some(received)) => Error::UploadBusy {

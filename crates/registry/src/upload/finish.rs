@@ -1,6 +1,7 @@
 //! PUT: the last bytes, the digest verified, and the object put together without a copy.
 
 use super::body::BodyReader;
+use super::claim::Purpose;
 use super::commit::Assembled;
 use super::session::Session;
 use super::{BlobCommitted, Request};
@@ -11,7 +12,7 @@ use futures::stream::BoxStream;
 use portolan_blobs::{Content, Hasher, Part, PartTag};
 use portolan_metadata::StorageKey;
 use portolan_metadata::blobs::INLINE_MAX;
-use portolan_metadata::uploads::{self, StoredPart};
+use portolan_metadata::uploads::StoredPart;
 use portolan_oci::{Algorithm, Digest};
 
 impl Registry {
@@ -24,7 +25,7 @@ impl Registry {
         mut body: BodyReader,
         digest: Digest,
     ) -> Result<BlobCommitted, Error> {
-        let mut session = self.claim_upload(request, start).await?;
+        let mut session = self.claim_upload(request, Purpose::Finish, start).await?;
         let held = session.held;
         let assemble = Box::pin(self.assemble(request, &mut session, &mut body, digest));
         let assembled = self.while_held(request, held, assemble).await;
@@ -125,11 +126,8 @@ impl Registry {
             session.open(self, Some(0)).await?;
         }
         session.store_part(self, request).await?;
-        let primary = self.router().read_primary().await?;
-        let mut parts = uploads::parts(&primary, &session.held).await?;
-        drop(primary);
-        parts.extend(session.new_parts.iter().cloned());
-        let named: Vec<Part> = parts.iter().map(named).collect();
+        let parts = session.noted_parts.iter().chain(&session.new_parts);
+        let named: Vec<Part> = parts.map(named).collect();
         let (key, id) = session.multipart.clone().ok_or(Error::UploadUnknown)?;
         Ok(session.store.complete_multipart(&key, &id, &named).await?)
     }

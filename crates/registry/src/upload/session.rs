@@ -13,7 +13,7 @@ use portolan_blobs::{
 };
 use portolan_metadata::uploads::{Held, StoredPart, Tail, Upload};
 use portolan_metadata::{StorageKey, StoreId};
-use portolan_oci::Digest;
+use portolan_oci::{Digest, UploadId};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) tail: Option<Tail>,
     /// The hash state of all stored bytes, if known.
     pub(super) stored_state: Option<Vec<u8>>,
+    /// The parts that are in the row, for a request that ends the upload.
+    pub(super) noted_parts: Vec<StoredPart>,
     /// Parts stored and not yet in the row.
     pub(super) new_parts: Vec<StoredPart>,
     /// The key this claim may write to, noted in the row; `None` once it was tried.
@@ -84,14 +86,14 @@ impl Filling {
 impl Session {
     pub(super) fn new(
         registry: &Registry,
-        held: Held,
+        id: UploadId,
         upload: Upload,
+        parts: Vec<StoredPart>,
         pending: StorageKey,
     ) -> Result<Self, Error> {
         let tail_size = upload.tail.as_ref().map_or(0, |tail| tail.size);
         let hasher = hasher(&upload);
         if hasher.is_none() {
-            let id = held.id;
             tracing::info!(%id, "hash state of upload {id} cannot be continued: its bytes will be read again");
         }
         let (multipart, abandoned) = match upload.multipart {
@@ -102,7 +104,10 @@ impl Session {
             },
         };
         Ok(Self {
-            held,
+            held: Held {
+                id,
+                version: upload.version,
+            },
             store_id: upload.store,
             store: Arc::clone(registry.stores().get(upload.store)?),
             hasher,
@@ -112,6 +117,7 @@ impl Session {
             parts_end: upload.received - tail_size,
             tail: upload.tail.clone(),
             stored_state: upload.hash_state.clone(),
+            noted_parts: parts,
             new_parts: Vec::new(),
             pending: Some(pending),
             spoiled: None,
