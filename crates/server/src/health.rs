@@ -63,7 +63,11 @@ struct Primary {
 impl Health {
     /// Of a process that starts.
     pub(crate) fn new(router: Router) -> Self {
-        Self { router, phase: watch::Sender::new(Phase::Starting), primary: Arc::default() }
+        Self {
+            router,
+            phase: watch::Sender::new(Phase::Starting),
+            primary: Arc::default(),
+        }
     }
 
     /// Notes where the process stands now.
@@ -83,7 +87,11 @@ impl Health {
             let _ = tokio::time::timeout(ASK_EVERY, self.router.ping_primary()).await;
         }
         let known = self.known(self.router.primary_reachable(), Instant::now());
-        if known.away.is_some_and(|away| away > GRACE) { Err(NotReady::DatabaseAway) } else { Ok(()) }
+        if known.away.is_some_and(|away| away > GRACE) {
+            Err(NotReady::DatabaseAway)
+        } else {
+            Ok(())
+        }
     }
 
     /// Notes whether the primary is in reach.
@@ -106,14 +114,22 @@ impl Primary {
     fn note(&mut self, reachable: bool, now: Instant) -> Known {
         if reachable {
             *self = Self::default();
-            return Known { away: None, may_ask: false };
+            return Known {
+                away: None,
+                may_ask: false,
+            };
         }
         let away_since = *self.away_since.get_or_insert(now);
-        let may_ask = self.asked_at.is_none_or(|asked| now.duration_since(asked) >= ASK_EVERY);
+        let may_ask = self
+            .asked_at
+            .is_none_or(|asked| now.duration_since(asked) >= ASK_EVERY);
         if may_ask {
             self.asked_at = Some(now);
         }
-        Known { away: Some(now.duration_since(away_since)), may_ask }
+        Known {
+            away: Some(now.duration_since(away_since)),
+            may_ask,
+        }
     }
 }
 
@@ -125,12 +141,30 @@ mod tests {
     fn a_primary_that_is_away_is_asked_now_and_then() {
         let mut primary = Primary::default();
         let start = Instant::now();
-        assert_eq!(primary.note(true, start), Known { away: None, may_ask: false });
+        assert_eq!(
+            primary.note(true, start),
+            Known {
+                away: None,
+                may_ask: false
+            }
+        );
         assert!(primary.note(false, start).may_ask);
         let soon = start + Duration::from_secs(1);
-        assert_eq!(primary.note(false, soon), Known { away: Some(Duration::from_secs(1)), may_ask: false });
+        assert_eq!(
+            primary.note(false, soon),
+            Known {
+                away: Some(Duration::from_secs(1)),
+                may_ask: false
+            }
+        );
         let later = start + GRACE;
-        assert_eq!(primary.note(false, later), Known { away: Some(GRACE), may_ask: true });
+        assert_eq!(
+            primary.note(false, later),
+            Known {
+                away: Some(GRACE),
+                may_ask: true
+            }
+        );
         primary.note(true, later);
         assert_eq!(primary.note(false, later).away, Some(Duration::ZERO));
     }

@@ -40,7 +40,11 @@ fn main() -> ExitCode {
             let invalid = error.downcast_ref::<Invalid>().is_some();
             // Nothing can be done about a standard error that is closed.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            if invalid { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+            if invalid {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -68,13 +72,23 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(file) => serve::command(file.file.as_deref()).await,
         Command::Migrate { step, config } => migrate::run(step, config.file.as_deref()).await,
-        Command::CheckConfig { reference: true, .. } => print(&config::reference()),
-        Command::CheckConfig { config, print: wanted, .. } => {
+        Command::CheckConfig {
+            reference: true, ..
+        } => print(&config::reference()),
+        Command::CheckConfig {
+            config,
+            print: wanted,
+            ..
+        } => {
             let loaded = config::load(config.file.as_deref(), Need::Everything)?;
             for note in &loaded.notes {
                 writeln!(std::io::stderr(), "note: {note}")?;
             }
-            if wanted { print(&loaded.config.print()) } else { print("the configuration is good\n") }
+            if wanted {
+                print(&loaded.config.print())
+            } else {
+                print("the configuration is good\n")
+            }
         }
         Command::Admin { task, config } => admin::run(task, config.file.as_deref()).await,
         Command::Quickstart(args) => quickstart::run(args).await,

@@ -15,7 +15,11 @@ pub(crate) async fn run(step: Migrate, file: Option<&Path>) -> anyhow::Result<Ex
     let config = config::load(file, Need::Database)?.config;
     telemetry::start(&config.log);
     // The lock that lets only one migrate at a time belongs to a session, which a pooler would not keep.
-    let url = config.database.direct.or(config.database.primary).context("no database is configured")?;
+    let url = config
+        .database
+        .direct
+        .or(config.database.primary)
+        .context("no database is configured")?;
     let url = url.secret().expose_secret();
     let mut out = std::io::stdout();
     match step {
@@ -25,7 +29,11 @@ pub(crate) async fn run(step: Migrate, file: Option<&Path>) -> anyhow::Result<Ex
                 writeln!(out, "applied {}", Named(step))?;
             }
             if applied.is_empty() {
-                writeln!(out, "the schema is up to date at step {}", migrate::SCHEMA_NEWEST)?;
+                writeln!(
+                    out,
+                    "the schema is up to date at step {}",
+                    migrate::SCHEMA_NEWEST
+                )?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -36,7 +44,11 @@ pub(crate) async fn run(step: Migrate, file: Option<&Path>) -> anyhow::Result<Ex
                 writeln!(out, "{state} {}", Named(step))?;
             }
             let complete = steps.iter().all(|step| step.applied);
-            Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if complete {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::config::{Config, Role};
 use crate::layer::admission::{self, Admission};
+use crate::layer::log;
 use crate::layer::metrics::{self, Metrics};
 use crate::layer::origin::{self, Origins};
 use crate::layer::request_id::{self, RequestIds};
-use crate::layer::log;
-use crate::wire::App;
 use crate::v2;
+use crate::wire::App;
 use axum::http::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
@@ -29,7 +29,11 @@ pub(crate) fn service(
     app: App,
     config: &Config,
     around: Around,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
++ Clone
++ Send
++ Sync
++ 'static {
     let mut routes = axum::Router::new();
     if config.has(Role::Registry) {
         // `/v2` and the token service in it, with layers of its own: what answers have in common, and who asks.

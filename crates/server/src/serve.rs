@@ -71,9 +71,15 @@ pub(crate) async fn run(
 
     let private_stop = Stop::new();
     let private_service = private::routes(health.clone(), page);
-    let private_server =
-        listen::serve_private(private, private_service, private_stop.clone());
-    let process = Process { config, database, health, around, job_metrics, random };
+    let private_server = listen::serve_private(private, private_service, private_stop.clone());
+    let process = Process {
+        config,
+        database,
+        health,
+        around,
+        job_metrics,
+        random,
+    };
     let work = async {
         let outcome = process.work(public, shutdown, ready).await;
         private_stop.gracefully(PRIVATE_DRAIN);
@@ -128,23 +134,28 @@ impl Process {
         shutdown: CancellationToken,
         ready: impl FnOnce() + Send,
     ) -> anyhow::Result<()> {
-        let Some(app) = shutdown.run_until_cancelled(self.prepare()).await else {
+        let Some(app) = shutdown.run_until_cancelled(Box::pin(self.prepare())).await else {
             self.end_database().await;
             return Ok(());
         };
         let app = app?;
-        let address = public.local_addr().context("cannot read the address listened on")?;
+        let address = public
+            .local_addr()
+            .context("cannot read the address listened on")?;
         let tasks = Tasks::default();
         let stop = Stop::new();
         let mut server = self.answer(public, app.clone(), &tasks, stop.clone())?;
         if self.config.has(Role::Worker) {
-            Worker::start(&tasks, WorkerParts {
-                router: self.database.clone(),
-                registry: app.registry.clone(),
-                metrics: self.job_metrics.clone(),
-                concurrency: usize::try_from(self.config.jobs.concurrency)?,
-                random: StdRng::from_rng(&mut self.random),
-            });
+            Worker::start(
+                &tasks,
+                WorkerParts {
+                    router: self.database.clone(),
+                    registry: app.registry.clone(),
+                    metrics: self.job_metrics.clone(),
+                    concurrency: usize::try_from(self.config.jobs.concurrency)?,
+                    random: StdRng::from_rng(&mut self.random),
+                },
+            );
         }
         self.health.enter(Phase::Serving);
         tracing::info!(%address, "serving on {address}");
@@ -162,7 +173,10 @@ impl Process {
             tracing::warn!("some tasks did not end in time");
         }
         // What clients sent before they were cut off is written down, so that they can go on elsewhere.
-        if tokio::time::timeout(UPLOADS_END, app.registry.drain_uploads()).await.is_err() {
+        if tokio::time::timeout(UPLOADS_END, app.registry.drain_uploads())
+            .await
+            .is_err()
+        {
             tracing::warn!("some uploads did not end in time");
         }
         self.end_database().await;
@@ -189,7 +203,9 @@ impl Process {
         let tls = match Pair::of(&http.tls) {
             None => None,
             Some(pair) => {
-                let live = pair.load().context("cannot use the configured certificate")?;
+                let live = pair
+                    .load()
+                    .context("cannot use the configured certificate")?;
                 listen::watch_tls(tasks, pair, live.clone(), http.tls.check_every);
                 Some(live)
             }
@@ -211,7 +227,10 @@ impl Process {
         tasks.stopping().cancel();
         tokio::time::sleep(drain.delay).await;
         let connections = stop.connections();
-        tracing::info!(connections, "closed the listener; {connections} connections to finish");
+        tracing::info!(
+            connections,
+            "closed the listener; {connections} connections to finish"
+        );
         stop.gracefully(drain.timeout);
         server.await?.context("the public listener failed")
     }

@@ -45,7 +45,9 @@ impl Tasks {
     pub(crate) async fn finish(&self, within: Duration) -> bool {
         self.stopping.cancel();
         self.tracker.close();
-        tokio::time::timeout(within, self.tracker.wait()).await.is_ok()
+        tokio::time::timeout(within, self.tracker.wait())
+            .await
+            .is_ok()
     }
 }
 
@@ -67,7 +69,10 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
             }
         };
         let first = next().await;
-        tracing::info!(signal = first, "{first}: finishing what is at work; again ends at once");
+        tracing::info!(
+            signal = first,
+            "{first}: finishing what is at work; again ends at once"
+        );
         cancelled.cancel();
         let second = next().await;
         tracing::warn!(signal = second, "{second}: ending at once");
@@ -76,7 +81,10 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
     Ok(token)
 }
 
-#[expect(clippy::exit, reason = "the second signal means now, whatever is still at work")]
+#[expect(
+    clippy::exit,
+    reason = "the second signal means now, whatever is still at work"
+)]
 fn end_now() -> ! {
     std::process::exit(INTERRUPTED)
 }

@@ -7,7 +7,10 @@ use crate::v2;
 use anyhow::Context as _;
 use axum::extract::FromRef;
 use portolan_auth::SystemClock;
-use portolan_blobs::{BlobStore, ByteBudget, PartSchedule, DirectoryStore, S3Credentials, S3Encryption, S3Endpoint, S3Settings, S3Store};
+use portolan_blobs::{
+    BlobStore, ByteBudget, DirectoryStore, PartSchedule, S3Credentials, S3Encryption, S3Endpoint,
+    S3Settings, S3Store,
+};
 use portolan_metadata::stores::{self, NewStore};
 use portolan_pg::{Endpoint, Policy, Router};
 use portolan_registry::upload::{UploadSettings, Uploads};
@@ -68,7 +71,10 @@ pub(crate) fn database(
     random: &mut StdRng,
 ) -> anyhow::Result<Router> {
     let database = &config.database;
-    let primary = database.primary.as_ref().context("no database is configured")?;
+    let primary = database
+        .primary
+        .as_ref()
+        .context("no database is configured")?;
     let primary = Endpoint::parse(primary.secret())?;
     let processes = NonZeroU32::new(database.pool.processes).unwrap_or(NonZeroU32::MIN);
     let policy = Policy::default()
@@ -91,7 +97,11 @@ pub(crate) fn role_list(config: &Config) -> String {
 }
 
 /// The handles that need the database: call it when the schema has been checked.
-pub(crate) async fn app(config: &Config, router: &Router, random: &mut StdRng) -> anyhow::Result<App> {
+pub(crate) async fn app(
+    config: &Config,
+    router: &Router,
+    random: &mut StdRng,
+) -> anyhow::Result<App> {
     let stores = open_stores(config, router).await?;
     let limits = Limits {
         manifest_cache_bytes: config.limits.manifest_cache.bytes(),
@@ -111,7 +121,11 @@ pub(crate) async fn app(config: &Config, router: &Router, random: &mut StdRng) -
         uploads: uploads(config)?,
         random: StdRng::from_rng(random),
     });
-    let key = config.secrets.key.as_ref().context("`secrets.key` is not set")?;
+    let key = config
+        .secrets
+        .key
+        .as_ref()
+        .context("`secrets.key` is not set")?;
     let auth = Auth::start(token::Parts {
         router: router.clone(),
         seal: Arc::new(key.seal_key()?),
@@ -124,10 +138,19 @@ pub(crate) async fn app(config: &Config, router: &Router, random: &mut StdRng) -
     let settings = v2::Settings {
         manifest_max: config.limits.manifest.length(),
         manifest_deadline: config.http.bounds.body_pause,
-        redirect: if config.storage.redirect { v2::Redirect::Presigned } else { v2::Redirect::Never },
+        redirect: if config.storage.redirect {
+            v2::Redirect::Presigned
+        } else {
+            v2::Redirect::Never
+        },
         ..v2::Settings::default()
     };
-    Ok(App { registry, challenger: auth.challenger().clone(), auth, settings })
+    Ok(App {
+        registry,
+        challenger: auth.challenger().clone(),
+        auth,
+        settings,
+    })
 }
 
 /// How uploads are taken in.
@@ -193,7 +216,10 @@ fn s3_settings(s3: &S3) -> anyhow::Result<S3Settings> {
         _ => S3Credentials::Ambient,
     };
     Ok(S3Settings {
-        bucket: s3.bucket.clone().context("`storage.s3.bucket` is not set")?,
+        bucket: s3
+            .bucket
+            .clone()
+            .context("`storage.s3.bucket` is not set")?,
         prefix: s3.prefix.clone().unwrap_or_default(),
         region: s3.region.clone(),
         endpoint: S3Endpoint {
@@ -205,7 +231,9 @@ fn s3_settings(s3: &S3) -> anyhow::Result<S3Settings> {
         encryption: match s3.encryption {
             None => S3Encryption::BucketDefault,
             Some(Encryption::Aes256) => S3Encryption::Aes256,
-            Some(Encryption::Kms) => S3Encryption::Kms { key: s3.kms_key.clone() },
+            Some(Encryption::Kms) => S3Encryption::Kms {
+                key: s3.kms_key.clone(),
+            },
         },
     })
 }

@@ -57,7 +57,11 @@ async fn list(router: &Router) -> anyhow::Result<()> {
                 (false, None) => "waiting",
             };
             let error = row.last_error.as_deref().unwrap_or_default();
-            writeln!(out, "{state}\t{}\t{}\tattempts {}\t{error}", row.kind, row.key, row.attempts)?;
+            writeln!(
+                out,
+                "{state}\t{}\t{}\tattempts {}\t{error}",
+                row.kind, row.key, row.attempts
+            )?;
         }
         match rows.get(PAGE - 1) {
             Some(row) => after = Some(row.id),

@@ -9,10 +9,10 @@ mod user;
 use crate::config::{self, Need};
 use crate::{telemetry, wire};
 
-pub(crate) use user::{ensure_account, reset_password};
 use portolan_pg::{Metrics, Router};
 use std::path::Path;
 use std::process::ExitCode;
+pub(crate) use user::{ensure_account, reset_password};
 
 /// What to look after.
 #[derive(Debug, clap::Subcommand)]
@@ -38,7 +38,12 @@ pub(crate) enum Task {
 pub(crate) async fn run(task: Task, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let config = config::load(file, Need::Database)?.config;
     telemetry::start(&config.log);
-    let router = wire::database(&config, "admin", Metrics::unregistered(), &mut wire::random()?)?;
+    let router = wire::database(
+        &config,
+        "admin",
+        Metrics::unregistered(),
+        &mut wire::random()?,
+    )?;
     let outcome = with_database(&router, task).await;
     router.close().await;
     outcome.map(|()| ExitCode::SUCCESS)

@@ -50,12 +50,23 @@ pub(crate) struct Password {
     /// File with the password, `-` for standard input. Without it one is made up and printed.
     #[arg(id = "password_file", long = "password-file", value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Read the password from standard input, as `docker login` does.
+    #[arg(
+        id = "password_stdin",
+        long = "password-stdin",
+        conflicts_with = "password_file"
+    )]
+    stdin: bool,
 }
 
 /// Runs one task.
 pub(super) async fn run(router: &Router, task: Task) -> anyhow::Result<()> {
     match task {
-        Task::Create { name, password, superuser } => create(router, name, &password, superuser).await,
+        Task::Create {
+            name,
+            password,
+            superuser,
+        } => create(router, name, &password, superuser).await,
         Task::SetPassword { name, password } => set_password(router, &name, &password).await,
         Task::Disable { name } => set_active(router, &name, false).await,
         Task::Enable { name } => set_active(router, &name, true).await,
@@ -70,21 +81,34 @@ async fn create(
 ) -> anyhow::Result<()> {
     let chosen = password.choose().await?;
     let tx = router.begin().await?;
-    let new = NewUser { name, password_hash: chosen.hash.clone(), superuser };
-    accounts::create_user(&tx, &new).await.with_context(|| format!("cannot make user `{}`", new.name))?;
+    let new = NewUser {
+        name,
+        password_hash: chosen.hash.clone(),
+        superuser,
+    };
+    accounts::create_user(&tx, &new)
+        .await
+        .with_context(|| format!("cannot make user `{}`", new.name))?;
     router.acknowledge(tx.commit().await?).await?;
     let kind = if superuser { "superuser" } else { "user" };
     say(&format!("made {kind} `{}`", new.name), &chosen)
 }
 
-async fn set_password(router: &Router, name: &AccountName, password: &Password) -> anyhow::Result<()> {
+async fn set_password(
+    router: &Router,
+    name: &AccountName,
+    password: &Password,
+) -> anyhow::Result<()> {
     let chosen = password.choose().await?;
     let tx = router.begin().await?;
     if !accounts::set_password(&tx, name, &chosen.hash).await? {
         bail!("there is no user `{name}`");
     }
     router.acknowledge(tx.commit().await?).await?;
-    say(&format!("set the password of `{name}`; all its tokens have ended"), &chosen)
+    say(
+        &format!("set the password of `{name}`; all its tokens have ended"),
+        &chosen,
+    )
 }
 
 async fn set_active(router: &Router, name: &AccountName, active: bool) -> anyhow::Result<()> {
@@ -94,7 +118,10 @@ async fn set_active(router: &Router, name: &AccountName, active: bool) -> anyhow
     }
     router.acknowledge(tx.commit().await?).await?;
     let done = if active { "enabled" } else { "disabled" };
-    writeln!(std::io::stdout(), "{done} `{name}`; all its tokens have ended")?;
+    writeln!(
+        std::io::stdout(),
+        "{done} `{name}`; all its tokens have ended"
+    )?;
     Ok(())
 }
 
@@ -107,9 +134,13 @@ pub(crate) async fn ensure_account(
     let (Some(name), Some(password)) = (&admin.username, &admin.password) else {
         return Ok(());
     };
-    let name: AccountName = name.parse().with_context(|| format!("`admin.username`: `{name}`"))?;
+    let name: AccountName = name
+        .parse()
+        .with_context(|| format!("`admin.username`: `{name}`"))?;
     // The hash costs 20 ms and is needed once in the life of an installation.
-    let exists = accounts::find(&router.read_primary().await?, &name).await?.is_some();
+    let exists = accounts::find(&router.read_primary().await?, &name)
+        .await?
+        .is_some();
     if exists {
         return Ok(());
     }
@@ -118,7 +149,10 @@ pub(crate) async fn ensure_account(
     let made = accounts::ensure_admin(&tx, &name, &hash).await?;
     router.acknowledge(tx.commit().await?).await?;
     if made {
-        tracing::info!(account = name.as_str(), "made the administrator's account `{name}`");
+        tracing::info!(
+            account = name.as_str(),
+            "made the administrator's account `{name}`"
+        );
     }
     Ok(())
 }
@@ -132,7 +166,9 @@ pub(crate) async fn reset_password(
     let (Some(name), Some(password)) = (&admin.username, &admin.password) else {
         return Ok(());
     };
-    let name: AccountName = name.parse().with_context(|| format!("`admin.username`: `{name}`"))?;
+    let name: AccountName = name
+        .parse()
+        .with_context(|| format!("`admin.username`: `{name}`"))?;
     let hash = hash(password.clone(), random).await?;
     let tx = router.begin().await?;
     accounts::set_password(&tx, &name, &hash).await?;
@@ -155,7 +191,10 @@ impl Password {
             None => (made_up(&mut rng), true),
         };
         let hash = hash(password.clone(), &mut rng).await?;
-        Ok(Chosen { hash, made_up: is_new.then_some(password) })
+        Ok(Chosen {
+            hash,
+            made_up: is_new.then_some(password),
+        })
     }
 }
 
@@ -169,7 +208,9 @@ async fn hash(password: SecretString, rng: &mut StdRng) -> anyhow::Result<Stored
 fn read(path: &Path) -> anyhow::Result<SecretString> {
     let mut text = String::new();
     if path.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).context("cannot read the password")?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read the password")?;
     } else {
         text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read `{}`", path.display()))?;
@@ -184,10 +225,14 @@ fn read(path: &Path) -> anyhow::Result<SecretString> {
 /// 120 random bits, as 20 characters that survive being read aloud and pasted into a shell.
 fn made_up(rng: &mut StdRng) -> SecretString {
     /// 64 of them, six bits each.
-    const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    const CHARACTERS: &[u8; 64] =
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bytes = [0_u8; 20];
     rng.fill_bytes(&mut bytes);
-    let text: String = bytes.iter().map(|byte| char::from(CHARACTERS[usize::from(byte % 64)])).collect();
+    let text: String = bytes
+        .iter()
+        .map(|byte| char::from(CHARACTERS[usize::from(byte % 64)]))
+        .collect();
     text.into()
 }
 

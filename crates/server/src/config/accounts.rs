@@ -45,7 +45,10 @@ impl Secrets {
     /// What the types alone do not say.
     pub(super) fn check(&self, report: &mut Report) {
         if self.key.is_none() {
-            report.about("secrets.key", "is required; `openssl rand -base64 32` makes one");
+            report.about(
+                "secrets.key",
+                "is required; `openssl rand -base64 32` makes one",
+            );
         }
     }
 }
@@ -54,11 +57,19 @@ impl Admin {
     /// What the types alone do not say.
     pub(super) fn check(&self, report: &mut Report) {
         match (&self.username, &self.password) {
-            (Some(_), None) => report.about("admin.password", "is missing, but `admin.username` is set"),
-            (None, Some(_)) => report.about("admin.username", "is missing, but `admin.password` is set"),
+            (Some(_), None) => {
+                report.about("admin.password", "is missing, but `admin.username` is set");
+            }
+            (None, Some(_)) => {
+                report.about("admin.username", "is missing, but `admin.password` is set");
+            }
             _ => {}
         }
-        if self.password.as_ref().is_some_and(|password| password.expose_secret().is_empty()) {
+        if self
+            .password
+            .as_ref()
+            .is_some_and(|password| password.expose_secret().is_empty())
+        {
             report.about("admin.password", "is empty");
         }
     }
@@ -68,11 +79,16 @@ impl Tokens {
     /// What the types alone do not say.
     pub(super) fn check(&self, report: &mut Report) {
         let plain = |character: char| {
-            character.is_ascii_lowercase() || character.is_ascii_digit() || ".-_:".contains(character)
+            character.is_ascii_lowercase()
+                || character.is_ascii_digit()
+                || ".-_:".contains(character)
         };
         // Some clients lower-case the whole challenge, and it stands inside quotes.
         if self.service.is_empty() || !self.service.chars().all(plain) {
-            report.about("tokens.service", "wants lower-case letters, digits and `.-_:`");
+            report.about(
+                "tokens.service",
+                "wants lower-case letters, digits and `.-_:`",
+            );
         }
         if !(SHORTEST_TOKEN..=LONGEST_TOKEN).contains(&self.lifetime) {
             report.about("tokens.lifetime", "must lie between `1m` and `1h`");

@@ -91,5 +91,9 @@ fn go_address(value: &str) -> String {
 }
 
 fn store_kind(value: &str) -> String {
-    if value == "filesystem" { "directory".to_owned() } else { value.to_owned() }
+    if value == "filesystem" {
+        "directory".to_owned()
+    } else {
+        value.to_owned()
+    }
 }

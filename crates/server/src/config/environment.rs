@@ -27,7 +27,11 @@ pub(super) fn apply(
             continue;
         }
         let Some(value) = value.to_str() else {
-            report.bad(name, Source::Variable(name.to_owned()), "is not valid UTF-8");
+            report.bad(
+                name,
+                Source::Variable(name.to_owned()),
+                "is not valid UTF-8",
+            );
             continue;
         };
         let into = if is_ours { &mut ours } else { &mut foreign };
@@ -44,7 +48,9 @@ pub(super) fn apply(
                 }
             }
             Err(distribution::Untranslatable::Ignored(why)) => {
-                notes.push(format!("environment variable `{name}` has no effect: {why}"));
+                notes.push(format!(
+                    "environment variable `{name}` has no effect: {why}"
+                ));
             }
             Err(distribution::Untranslatable::Refused(why)) => {
                 report.bad(name, Source::Variable(name.clone()), why);
@@ -68,7 +74,10 @@ pub(super) fn variable_of(key: &str) -> String {
 }
 
 fn leaf(path: &[&str], value: String, name: &str) -> Node {
-    Node::at(path, Node::Leaf(Raw::Text(value), Source::Variable(name.to_owned())))
+    Node::at(
+        path,
+        Node::Leaf(Raw::Text(value), Source::Variable(name.to_owned())),
+    )
 }
 
 /// Whether Kubernetes made this variable for a Service that is called `portolan` or `registry`, such as
@@ -79,7 +88,9 @@ fn is_service_link(name: &str) -> bool {
         return false;
     }
     let after = |marker: &str| name.find(marker).map(|start| &name[start + marker.len()..]);
-    if name.ends_with("_SERVICE_HOST") || after("_SERVICE_PORT").is_some_and(|rest| rest.is_empty() || rest.starts_with('_')) {
+    if name.ends_with("_SERVICE_HOST")
+        || after("_SERVICE_PORT").is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+    {
         return true;
     }
     after("_PORT").is_some_and(|rest| {
@@ -111,7 +122,12 @@ mod tests {
         ] {
             assert!(is_service_link(name), "{name}");
         }
-        for name in ["PORTOLAN_HTTP__LISTEN", "PORTOLAN_PORTS", "PORTOLAN_PORT_X", "PORTOLAN_ROLES"] {
+        for name in [
+            "PORTOLAN_HTTP__LISTEN",
+            "PORTOLAN_PORTS",
+            "PORTOLAN_PORT_X",
+            "PORTOLAN_ROLES",
+        ] {
             assert!(!is_service_link(name), "{name}");
         }
     }

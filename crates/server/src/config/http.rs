@@ -59,7 +59,7 @@ settings! {
         /// so that we never close one that they are about to use.
         pub(crate) idle: Duration = Duration::from_secs(75),
         /// Longest pause inside a body, in either direction. A client that stalls longer is cut off; an upload keeps its whole parts.
-        pub(crate) body_pause: Duration = Duration::from_secs(60),
+        pub(crate) body_pause: Duration = Duration::from_mins(1),
         /// Largest head of a request. Bearer tokens for many repositories run to several KiB; 64 KiB leaves ample room.
         pub(crate) head_size: ByteSize = ByteSize::kib(64),
         /// Most concurrent requests of one HTTP/2 connection.
@@ -73,7 +73,7 @@ settings! {
         /// Time between `/readyz` answering 503 and the listener closing, for load balancers to notice.
         pub(crate) delay: Duration = Duration::from_secs(5),
         /// Time for the requests at work to finish. What is left then is cut off.
-        pub(crate) timeout: Duration = Duration::from_secs(60),
+        pub(crate) timeout: Duration = Duration::from_mins(1),
     }
 }
 
@@ -84,12 +84,19 @@ impl Http {
     /// What the types alone do not say.
     pub(super) fn check(&self, report: &mut Report) {
         match (&self.tls.cert, &self.tls.key) {
-            (Some(_), None) => report.about("http.tls.key", "is missing, but `http.tls.cert` is set"),
-            (None, Some(_)) => report.about("http.tls.cert", "is missing, but `http.tls.key` is set"),
+            (Some(_), None) => {
+                report.about("http.tls.key", "is missing, but `http.tls.cert` is set");
+            }
+            (None, Some(_)) => {
+                report.about("http.tls.cert", "is missing, but `http.tls.key` is set");
+            }
             _ => {}
         }
         if self.listen == self.private_listen && self.listen.port() != 0 {
-            report.about("http.private_listen", "is the same address as `http.listen`");
+            report.about(
+                "http.private_listen",
+                "is the same address as `http.listen`",
+            );
         }
         for (key, zero) in [
             ("http.tls.check_every", self.tls.check_every.is_zero()),
@@ -105,7 +112,10 @@ impl Http {
             }
         }
         if self.bounds.head_size < SMALLEST_HEAD || self.bounds.head_size > ByteSize::mib(1) {
-            report.about("http.bounds.head_size", "must lie between `8KiB` and `1MiB`");
+            report.about(
+                "http.bounds.head_size",
+                "must lie between `8KiB` and `1MiB`",
+            );
         }
     }
 }

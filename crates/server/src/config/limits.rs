@@ -47,7 +47,10 @@ impl Jobs {
     /// What the types alone do not say.
     pub(super) fn check(&self, report: &mut Report) {
         if self.concurrency == 0 {
-            report.about("jobs.concurrency", "must be more than zero; leave out the role `worker` instead");
+            report.about(
+                "jobs.concurrency",
+                "must be more than zero; leave out the role `worker` instead",
+            );
         }
     }
 }

@@ -113,10 +113,15 @@ fn load_from(
             Err(message) => report.bad("file", source, message),
         }
     }
-    let notes = environment::apply(variables, &mut tree, &mut report);
+    let mut notes = environment::apply(variables, &mut tree, &mut report);
     let config = Config::read(Some(tree), Config::default(), "", &mut report);
     config.check(need, &mut report);
     report.finish()?;
+    if !config.database.replicas.is_empty() {
+        notes.push(
+            "`database.replicas` has no effect yet: the primary serves every read".to_owned(),
+        );
+    }
     Ok(Loaded { config, notes })
 }
 
@@ -124,7 +129,9 @@ fn read_toml(path: &Path) -> Result<toml::Table, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
     text.parse().map_err(|error: toml::de::Error| {
         // The library's own rendering quotes the line, which may hold a secret.
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        let line = error
+            .span()
+            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         format!("line {line} is not TOML: {}", error.message())
     })
 }

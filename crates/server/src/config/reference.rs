@@ -21,15 +21,24 @@ This page is made by `portolan check-config --reference` from the documentation 
 pub(crate) fn reference() -> String {
     let mut lines = Vec::new();
     Config::describe_inside("", &mut lines);
-    let (values, sections): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.form.is_some());
+    let (values, sections): (Vec<_>, Vec<_>) =
+        lines.into_iter().partition(|line| line.form.is_some());
     let mut page = HEAD.to_owned();
     for value in values.iter().filter(|value| !value.key.contains('.')) {
         describe(&mut page, value);
     }
     for section in &sections {
-        let _ = write!(page, "\n## `[{}]`\n\n{}\n", section.key, one_line(&section.text));
+        let _ = write!(
+            page,
+            "\n## `[{}]`\n\n{}\n",
+            section.key,
+            one_line(&section.text)
+        );
         let inside = |value: &&Description| {
-            value.key.rsplit_once('.').is_some_and(|(parent, _)| parent == section.key)
+            value
+                .key
+                .rsplit_once('.')
+                .is_some_and(|(parent, _)| parent == section.key)
         };
         for value in values.iter().filter(inside) {
             describe(&mut page, value);
@@ -40,7 +49,10 @@ pub(crate) fn reference() -> String {
 
 fn describe(page: &mut String, value: &Description) {
     let form = value.form.map_or_else(String::new, in_words);
-    let default = value.default.as_ref().map_or("not set".to_owned(), |value| format!("`{value}`"));
+    let default = value
+        .default
+        .as_ref()
+        .map_or("not set".to_owned(), |value| format!("`{value}`"));
     let _ = write!(
         page,
         "\n**`{}`** · `{}` · {form} · default: {default}\n\n{}\n",

@@ -31,7 +31,11 @@ pub(crate) struct Invalid(pub(crate) Vec<Problem>);
 
 impl fmt::Display for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.0.len() == 1 { "problem" } else { "problems" };
+        let noun = if self.0.len() == 1 {
+            "problem"
+        } else {
+            "problems"
+        };
         write!(formatter, "the configuration has {} {noun}", self.0.len())?;
         for problem in &self.0 {
             write!(formatter, "\n  {problem}")?;
@@ -55,7 +59,11 @@ impl Report {
 
     /// A problem with a value that was written at `source`.
     pub(super) fn bad(&mut self, key: &str, source: Source, message: impl Into<String>) {
-        self.problems.push(Problem { key: key.to_owned(), source, message: message.into() });
+        self.problems.push(Problem {
+            key: key.to_owned(),
+            source,
+            message: message.into(),
+        });
     }
 
     /// A problem with the value of `key`, wherever that came from. What is already known to be wrong is not blamed twice.
@@ -72,7 +80,8 @@ impl Report {
         if self.problems.is_empty() {
             return Ok(());
         }
-        self.problems.sort_by(|left, right| left.key.cmp(&right.key));
+        self.problems
+            .sort_by(|left, right| left.key.cmp(&right.key));
         Err(Invalid(self.problems))
     }
 }

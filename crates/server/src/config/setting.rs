@@ -77,7 +77,11 @@ fn from_toml<T: Value>(value: &toml::Value) -> Result<T, String> {
         (Written::Text, toml::Value::String(text)) => T::parse(text),
         (Written::Integer, toml::Value::Integer(number)) => T::parse(&number.to_string()),
         (Written::Boolean, toml::Value::Boolean(boolean)) => T::parse(&boolean.to_string()),
-        (_, other) => Err(format!("wants {}, not a {}", T::WANTS, other.type_str())),
+        (_, other) => Err(format!(
+            "wants {}, and this is TOML's type `{}`",
+            T::WANTS,
+            other.type_str()
+        )),
     }
 }
 
@@ -117,7 +121,12 @@ fn read_leaf<T>(
 }
 
 /// The `Setting` of one value.
-pub(super) fn read_one<T: Value>(node: Option<Node>, default: T, key: &str, report: &mut Report) -> T {
+pub(super) fn read_one<T: Value>(
+    node: Option<Node>,
+    default: T,
+    key: &str,
+    report: &mut Report,
+) -> T {
     read_leaf(node, default, key, report, |raw| match raw {
         Raw::Text(text) => T::parse(text),
         Raw::Toml(value) => from_toml(value),
@@ -126,7 +135,11 @@ pub(super) fn read_one<T: Value>(node: Option<Node>, default: T, key: &str, repo
 
 /// The form of one value.
 pub(super) const fn form_of<T: Value>(list: bool) -> Form {
-    Form { wants: T::WANTS, list, secret: T::SECRET }
+    Form {
+        wants: T::WANTS,
+        list,
+        secret: T::SECRET,
+    }
 }
 
 /// Shows one value.
@@ -156,7 +169,12 @@ impl<T: Value> Setting for Vec<T> {
 
     fn read(node: Option<Node>, default: Self, key: &str, report: &mut Report) -> Self {
         read_leaf(node, default, key, report, |raw| {
-            let wants_list = || format!("wants a list written as a TOML array, each entry {}", T::WANTS);
+            let wants_list = || {
+                format!(
+                    "wants a list written as a TOML array, each entry {}",
+                    T::WANTS
+                )
+            };
             let array = match raw {
                 Raw::Toml(toml::Value::Array(array)) => array.clone(),
                 Raw::Toml(_) => return Err(wants_list()),
@@ -195,7 +213,11 @@ impl<'a> OpenSection<'a> {
                 std::collections::BTreeMap::new()
             }
         };
-        Self { key, entries, known: Vec::new() }
+        Self {
+            key,
+            entries,
+            known: Vec::new(),
+        }
     }
 
     /// Reads the field `name`.
@@ -206,7 +228,10 @@ impl<'a> OpenSection<'a> {
             let file_name = format!("{name}_file");
             if let Some(file) = self.entries.remove(&file_name) {
                 if node.is_some() {
-                    report.about(&key, format!("is given twice, as a value and as `{file_name}`"));
+                    report.about(
+                        &key,
+                        format!("is given twice, as a value and as `{file_name}`"),
+                    );
                 }
                 node = secret_from_file(file, &key, report);
             }
@@ -228,7 +253,9 @@ impl<'a> OpenSection<'a> {
 /// The content of the file that `node` names, without the newline at its end.
 fn secret_from_file(node: Node, key: &str, report: &mut Report) -> Option<Node> {
     let (path, named_by) = match node {
-        Node::Leaf(Raw::Text(path) | Raw::Toml(toml::Value::String(path)), source) => (path, source),
+        Node::Leaf(Raw::Text(path) | Raw::Toml(toml::Value::String(path)), source) => {
+            (path, source)
+        }
         Node::Leaf(_, source) => {
             report.bad(key, source, "wants the path of a file");
             return None;
@@ -241,7 +268,10 @@ fn secret_from_file(node: Node, key: &str, report: &mut Report) -> Option<Node> 
     if path.is_empty() {
         return None;
     }
-    let source = Source::SecretFile { path: path.clone().into(), named_by: Box::new(named_by) };
+    let source = Source::SecretFile {
+        path: path.clone().into(),
+        named_by: Box::new(named_by),
+    };
     match std::fs::read_to_string(&path) {
         Ok(content) => {
             let secret = content.trim_end_matches(['\r', '\n']).to_owned();
@@ -258,13 +288,20 @@ fn secret_from_file(node: Node, key: &str, report: &mut Report) -> Option<Node> 
 fn first_source(node: &Node) -> Source {
     match node {
         Node::Leaf(_, source) => source.clone(),
-        Node::Table(entries) => entries.values().next().map_or(Source::Default, first_source),
+        Node::Table(entries) => entries
+            .values()
+            .next()
+            .map_or(Source::Default, first_source),
     }
 }
 
 /// `http` and `listen` make `http.listen`.
 pub(super) fn join(key: &str, name: &str) -> String {
-    if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") }
+    if key.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{key}.{name}")
+    }
 }
 
 /// Declares a section: `settings! { /// doc  pub(crate) struct Name { /// doc  pub(crate) field: Type = default, } }`.

@@ -101,17 +101,30 @@ impl Storage {
         match self.kind {
             None => report.about("storage.kind", "is required: `s3` or `directory`"),
             Some(StoreKind::Directory) if self.directory.path.is_none() => {
-                report.about("storage.directory.path", "is required for `storage.kind = \"directory\"`");
+                report.about(
+                    "storage.directory.path",
+                    "is required for `storage.kind = \"directory\"`",
+                );
             }
             Some(StoreKind::S3) if self.s3.bucket.is_none() => {
-                report.about("storage.s3.bucket", "is required for `storage.kind = \"s3\"`");
+                report.about(
+                    "storage.s3.bucket",
+                    "is required for `storage.kind = \"s3\"`",
+                );
             }
             Some(_) => {}
         }
         self.s3.check(report);
         // S3 takes no smaller part but the last, and none above 5 GiB.
-        if self.uploads.part_size.is_some_and(|size| size < ByteSize::mib(5) || size > ByteSize::mib(5 << 10)) {
-            report.about("storage.uploads.part_size", "must lie between `5MiB` and `5GiB`");
+        if self
+            .uploads
+            .part_size
+            .is_some_and(|size| size < ByteSize::mib(5) || size > ByteSize::mib(5 << 10))
+        {
+            report.about(
+                "storage.uploads.part_size",
+                "must lie between `5MiB` and `5GiB`",
+            );
         }
         for (key, size) in [
             ("storage.uploads.memory", self.uploads.memory),
@@ -123,7 +136,10 @@ impl Storage {
             }
         }
         if self.uploads.expire < Duration::from_hours(1) {
-            report.about("storage.uploads.expire", "must be at least `1h`: slow clients pause");
+            report.about(
+                "storage.uploads.expire",
+                "must be at least `1h`: slow clients pause",
+            );
         }
     }
 }
@@ -132,10 +148,16 @@ impl S3 {
     fn check(&self, report: &mut Report) {
         match (&self.access_key, &self.secret_key) {
             (Some(_), None) => {
-                report.about("storage.s3.secret_key", "is missing, but `storage.s3.access_key` is set");
+                report.about(
+                    "storage.s3.secret_key",
+                    "is missing, but `storage.s3.access_key` is set",
+                );
             }
             (None, Some(_)) => {
-                report.about("storage.s3.access_key", "is missing, but `storage.s3.secret_key` is set");
+                report.about(
+                    "storage.s3.access_key",
+                    "is missing, but `storage.s3.secret_key` is set",
+                );
             }
             _ => {}
         }
@@ -144,7 +166,10 @@ impl S3 {
             ("storage.s3.public_endpoint", &self.public_endpoint),
         ] {
             let usable = |url: &String| {
-                let scheme = url.parse::<http::Uri>().ok().and_then(|uri| uri.scheme_str().map(str::to_owned));
+                let scheme = url
+                    .parse::<http::Uri>()
+                    .ok()
+                    .and_then(|uri| uri.scheme_str().map(str::to_owned));
                 matches!(scheme.as_deref(), Some("http" | "https"))
             };
             if url.as_ref().is_some_and(|url| !usable(url)) {
@@ -152,7 +177,10 @@ impl S3 {
             }
         }
         if self.kms_key.is_some() && self.encryption != Some(Encryption::Kms) {
-            report.about("storage.s3.kms_key", "needs `storage.s3.encryption = \"aws:kms\"`");
+            report.about(
+                "storage.s3.kms_key",
+                "needs `storage.s3.encryption = \"aws:kms\"`",
+            );
         }
     }
 }

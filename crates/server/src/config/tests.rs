@@ -14,7 +14,10 @@ fn file(content: &str) -> tempfile::NamedTempFile {
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-    pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()))
+        .collect()
 }
 
 /// What every process needs.
@@ -50,9 +53,13 @@ fn defaults_and_the_least_that_is_needed() {
 fn everything_missing_is_said_at_once() {
     let Invalid(problems) =
         load_from(None, Vec::new(), Need::Everything).expect_err("nothing is set");
-    let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    let keys: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.key.as_str())
+        .collect();
     assert_eq!(keys, ["database.primary", "secrets.key", "storage.kind"]);
-    let Invalid(problems) = load_from(None, Vec::new(), Need::Database).expect_err("nothing is set");
+    let Invalid(problems) =
+        load_from(None, Vec::new(), Need::Database).expect_err("nothing is set");
     assert_eq!(problems.len(), 1);
 }
 
@@ -69,14 +76,18 @@ fn all_errors_of_all_sources_are_said_at_once_with_their_source() {
         .expect_err("a bad configuration");
     let found: Vec<_> = found
         .iter()
-        .map(|problem| problem.to_string().replace(&toml.path().display().to_string(), "FILE"))
+        .map(|problem| {
+            problem
+                .to_string()
+                .replace(&toml.path().display().to_string(), "FILE")
+        })
         .collect();
     assert_eq!(
         found,
         [
             "`database.pool`: is a section, not a value (file `FILE`)",
             "`http.drain.timeout`: `60` is not a duration such as `500ms`, `30s`, `5m` or `24h` (environment variable `PORTOLAN_HTTP__DRAIN__TIMEOUT`)",
-            "`http.listen`: wants an address and port such as `0.0.0.0:5000`, not a integer (file `FILE`)",
+            "`http.listen`: wants an address and port such as `0.0.0.0:5000`, and this is TOML's type `integer` (file `FILE`)",
             "`http.listn`: unknown key; known here: listen, private_listen, public_url, trusted_proxies, tls, bounds, drain (file `FILE`)",
             "`http.port`: unknown key; known here: listen, private_listen, public_url, trusted_proxies, tls, bounds, drain (environment variable `PORTOLAN_HTTP__PORT`)",
             "`limits.manifest`: must lie between `4000000B` and `4MiB` (file `FILE`)",
@@ -92,15 +103,17 @@ fn the_environment_wins_over_the_file() {
     let toml = file("[http]\nlisten = \"127.0.0.1:1\"\nprivate_listen = \"127.0.0.1:2\"\n");
     let mut env = base();
     env.push(("PORTOLAN_HTTP__LISTEN", "127.0.0.1:3"));
-    let loaded =
-        load_from(Some(toml.path()), variables(&env), Need::Everything).expect("valid");
+    let loaded = load_from(Some(toml.path()), variables(&env), Need::Everything).expect("valid");
     assert_eq!(loaded.config.http.listen.port(), 3);
     assert_eq!(loaded.config.http.private_listen.port(), 2);
 }
 
 #[test]
 fn a_password_that_looks_like_a_number_stays_as_it_is() {
-    let more = [("PORTOLAN_ADMIN__USERNAME", "admin"), ("PORTOLAN_ADMIN__PASSWORD", "0123")];
+    let more = [
+        ("PORTOLAN_ADMIN__USERNAME", "admin"),
+        ("PORTOLAN_ADMIN__PASSWORD", "0123"),
+    ];
     let config = load_env(&more).expect("valid").config;
     let password = config.admin.password.expect("a password");
     assert_eq!(password.expose_secret(), "0123");
@@ -119,7 +132,9 @@ fn lists_are_toml_arrays() {
     let found = problems(&[("PORTOLAN_ROLES", "registry,worker")]);
     assert_eq!(
         found,
-        ["`roles`: wants a list written as a TOML array, each entry `registry`, `api` or `worker` (environment variable `PORTOLAN_ROLES`)"]
+        [
+            "`roles`: wants a list written as a TOML array, each entry `registry`, `api` or `worker` (environment variable `PORTOLAN_ROLES`)"
+        ]
     );
 }
 
@@ -131,7 +146,9 @@ fn secrets_come_from_files_too() {
         ("PORTOLAN_DATABASE__PRIMARY_FILE", path.as_str()),
         ("PORTOLAN_STORAGE__KIND", "directory"),
     ];
-    let config = load_from(None, variables(&env), Need::Database).expect("valid").config;
+    let config = load_from(None, variables(&env), Need::Database)
+        .expect("valid")
+        .config;
     let url = config.database.primary.expect("a URL");
     assert_eq!(url.secret().expose_secret(), "postgres://u:p@h/d");
 }
@@ -142,8 +159,9 @@ fn a_secret_file_of_the_environment_replaces_a_value_of_the_file() {
     let secret = file("postgres://new@h/d");
     let path = secret.path().display().to_string();
     let env = [("PORTOLAN_DATABASE__PRIMARY_FILE", path.as_str())];
-    let config =
-        load_from(Some(toml.path()), variables(&env), Need::Database).expect("valid").config;
+    let config = load_from(Some(toml.path()), variables(&env), Need::Database)
+        .expect("valid")
+        .config;
     let url = config.database.primary.expect("a URL");
     assert_eq!(url.secret().expose_secret(), "postgres://new@h/d");
 }
@@ -158,14 +176,20 @@ fn a_secret_given_both_ways_in_one_place_is_an_error() {
 #[test]
 fn only_secrets_come_from_files() {
     let found = problems(&[("PORTOLAN_HTTP__LISTEN_FILE", "/x")]);
-    assert!(found[0].starts_with("`http.listen_file`: unknown key"), "{found:?}");
+    assert!(
+        found[0].starts_with("`http.listen_file`: unknown key"),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn no_error_repeats_a_secret() {
     let found = problems(&[
         ("PORTOLAN_DATABASE__DIRECT", "mysql://u:hush@h/d"),
-        ("PORTOLAN_DATABASE__REPLICAS", r#"["postgres://u:hush@h:notaport/d"]"#),
+        (
+            "PORTOLAN_DATABASE__REPLICAS",
+            r#"["postgres://u:hush@h:notaport/d"]"#,
+        ),
         ("PORTOLAN_SECRETS__KEY", "hush"),
     ]);
     assert_eq!(found.len(), 3, "{found:?}");
@@ -183,7 +207,10 @@ fn printing_hides_secrets() {
     .expect("valid")
     .config
     .print();
-    assert!(!printed.contains("hush") && !printed.contains(KEY), "{printed}");
+    assert!(
+        !printed.contains("hush") && !printed.contains(KEY),
+        "{printed}"
+    );
     assert!(printed.contains("postgres://u:[redacted]@h/d"), "{printed}");
 }
 
@@ -240,14 +267,20 @@ fn distributions_variables_are_translated_and_ours_win() {
 #[test]
 fn what_distribution_can_forbid_and_we_cannot_is_refused() {
     let found = problems(&[("REGISTRY_STORAGE_DELETE_ENABLED", "false")]);
-    assert!(found[0].contains("deleting cannot be switched off"), "{found:?}");
+    assert!(
+        found[0].contains("deleting cannot be switched off"),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn a_file_that_is_no_toml_is_named_without_its_content() {
     let toml = file("[database]\nprimary = postgres://u:hush@h/d\n");
-    let Invalid(found) = load_from(Some(toml.path()), variables(&base()), Need::Everything)
-        .expect_err("no TOML");
+    let Invalid(found) =
+        load_from(Some(toml.path()), variables(&base()), Need::Everything).expect_err("no TOML");
     let text = found[0].to_string();
-    assert!(text.contains("line 2 is not TOML") && !text.contains("hush"), "{text}");
+    assert!(
+        text.contains("line 2 is not TOML") && !text.contains("hush"),
+        "{text}"
+    );
 }

@@ -86,7 +86,9 @@ impl Node {
     pub(super) fn merge(&mut self, over: Self) {
         if let (Self::Table(lower), Self::Table(upper)) = (&mut *self, &over) {
             for (key, node) in upper {
-                let twin = key.strip_suffix("_file").map_or(format!("{key}_file"), str::to_owned);
+                let twin = key
+                    .strip_suffix("_file")
+                    .map_or(format!("{key}_file"), str::to_owned);
                 if matches!(node, Self::Leaf(..)) {
                     lower.remove(&twin);
                 }

@@ -36,13 +36,25 @@ macro_rules! as_setting {
 }
 pub(super) use as_setting;
 
-as_setting!(SocketAddr, IpNet, bool, u16, u32, String, PathBuf, Duration, ByteSize, SecretString);
+as_setting!(
+    SocketAddr,
+    IpNet,
+    bool,
+    u16,
+    u32,
+    String,
+    PathBuf,
+    Duration,
+    ByteSize,
+    SecretString
+);
 
 impl Value for SocketAddr {
     const WANTS: &'static str = "an address and port such as `0.0.0.0:5000`";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("`{text}` is not {}", Self::WANTS))
+        text.parse()
+            .map_err(|_| format!("`{text}` is not {}", Self::WANTS))
     }
 
     fn text(&self) -> String {
@@ -56,7 +68,9 @@ impl Value for IpNet {
     fn parse(text: &str) -> Result<Self, String> {
         let network = text.parse::<Self>().ok();
         let address = || text.parse::<IpAddr>().ok().map(Self::from);
-        network.or_else(address).ok_or_else(|| format!("`{text}` is not {}", Self::WANTS))
+        network
+            .or_else(address)
+            .ok_or_else(|| format!("`{text}` is not {}", Self::WANTS))
     }
 
     fn text(&self) -> String {
@@ -69,7 +83,8 @@ impl Value for bool {
     const WRITTEN: Written = Written::Boolean;
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("`{text}` is not {}", Self::WANTS))
+        text.parse()
+            .map_err(|_| format!("`{text}` is not {}", Self::WANTS))
     }
 
     fn text(&self) -> String {
@@ -82,7 +97,8 @@ impl Value for u16 {
     const WRITTEN: Written = Written::Integer;
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("`{text}` is not {}", Self::WANTS))
+        text.parse()
+            .map_err(|_| format!("`{text}` is not {}", Self::WANTS))
     }
 
     fn text(&self) -> String {
@@ -95,7 +111,8 @@ impl Value for u32 {
     const WRITTEN: Written = Written::Integer;
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("`{text}` is not {}", Self::WANTS))
+        text.parse()
+            .map_err(|_| format!("`{text}` is not {}", Self::WANTS))
     }
 
     fn text(&self) -> String {
@@ -119,7 +136,11 @@ impl Value for PathBuf {
     const WANTS: &'static str = "a path";
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Err("the path is empty".into()) } else { Ok(text.into()) }
+        if text.is_empty() {
+            Err("the path is empty".into())
+        } else {
+            Ok(text.into())
+        }
     }
 
     fn text(&self) -> String {
@@ -156,7 +177,10 @@ impl Value for Duration {
             "d" => 86_400_000,
             _ => return Err(wrong()),
         };
-        number.checked_mul(milliseconds_each).map(Self::from_millis).ok_or_else(wrong)
+        number
+            .checked_mul(milliseconds_each)
+            .map(Self::from_millis)
+            .ok_or_else(wrong)
     }
 
     fn text(&self) -> String {
@@ -199,8 +223,13 @@ impl ByteSize {
 }
 
 /// Largest first, so that showing picks the largest unit that divides evenly.
-const BYTE_UNITS: [(&str, u64); 5] =
-    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const BYTE_UNITS: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 
 impl Value for ByteSize {
     const WANTS: &'static str = "a size such as `512B`, `64KiB`, `4MiB` or `1GiB`";
@@ -210,7 +239,9 @@ impl Value for ByteSize {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| wrong())?;
-        let known = BYTE_UNITS.iter().find(|(name, _)| *name == unit.trim_start());
+        let known = BYTE_UNITS
+            .iter()
+            .find(|(name, _)| *name == unit.trim_start());
         let (_, bytes_each) = known.ok_or_else(wrong)?;
         number.checked_mul(*bytes_each).map(Self).ok_or_else(wrong)
     }
@@ -247,7 +278,9 @@ impl Value for SecretKey {
 
     fn parse(text: &str) -> Result<Self, String> {
         let key = Self::from_base64(text);
-        key.seal_key().map(|_| key).map_err(|_| format!("is not {}", Self::WANTS))
+        key.seal_key()
+            .map(|_| key)
+            .map_err(|_| format!("is not {}", Self::WANTS))
     }
 
     fn text(&self) -> String {
@@ -300,12 +333,21 @@ impl Value for DatabaseUrl {
 
 /// `postgres://user:secret@host/db?password=secret` without its secrets.
 fn redact_url(url: &str) -> String {
-    let (before_query, query) = url.split_once('?').map_or((url, None), |(url, query)| (url, Some(query)));
-    let mut shown = match (before_query.split_once("://"), before_query.rsplit_once('@')) {
+    let (before_query, query) = url
+        .split_once('?')
+        .map_or((url, None), |(url, query)| (url, Some(query)));
+    let mut shown = match (
+        before_query.split_once("://"),
+        before_query.rsplit_once('@'),
+    ) {
         (Some((scheme, _)), Some((credentials, rest))) => {
             let account = &credentials[scheme.len() + 3..];
             let user = account.split_once(':').map_or(account, |(user, _)| user);
-            let password = if account.contains(':') { format!(":{REDACTED}") } else { String::new() };
+            let password = if account.contains(':') {
+                format!(":{REDACTED}")
+            } else {
+                String::new()
+            };
             format!("{scheme}://{user}{password}@{rest}")
         }
         _ => before_query.to_owned(),
@@ -343,9 +385,17 @@ impl Value for PublicUrl {
             Some("http") => false,
             _ => return Err(wrong()),
         };
-        let bare = matches!(parsed.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/" | ""));
-        let authority = parsed.authority().filter(|authority| bare && !authority.as_str().contains('@'));
-        authority.cloned().map(|authority| Self { https, authority }).ok_or_else(wrong)
+        let bare = matches!(
+            parsed.path_and_query().map(http::uri::PathAndQuery::as_str),
+            None | Some("/" | "")
+        );
+        let authority = parsed
+            .authority()
+            .filter(|authority| bare && !authority.as_str().contains('@'));
+        authority
+            .cloned()
+            .map(|authority| Self { https, authority })
+            .ok_or_else(wrong)
     }
 
     fn text(&self) -> String {
@@ -417,18 +467,37 @@ mod tests {
 
     #[test]
     fn urls_are_shown_without_passwords() {
-        assert_eq!(redact_url("postgres://u:p@h:5432/d"), "postgres://u:[redacted]@h:5432/d");
-        assert_eq!(redact_url("postgres://u:p%40@h/d?sslpassword=x&a=b"), "postgres://u:[redacted]@h/d?sslpassword=[redacted]&a=b");
-        assert_eq!(redact_url("postgres://u@/d?host=%2Ftmp"), "postgres://u@/d?host=%2Ftmp");
+        assert_eq!(
+            redact_url("postgres://u:p@h:5432/d"),
+            "postgres://u:[redacted]@h:5432/d"
+        );
+        assert_eq!(
+            redact_url("postgres://u:p%40@h/d?sslpassword=x&a=b"),
+            "postgres://u:[redacted]@h/d?sslpassword=[redacted]&a=b"
+        );
+        assert_eq!(
+            redact_url("postgres://u@/d?host=%2Ftmp"),
+            "postgres://u@/d?host=%2Ftmp"
+        );
         assert_eq!(redact_url("postgres://h/d"), "postgres://h/d");
-        assert_eq!(redact_url("postgres://u:a:b@c@h/d"), "postgres://u:[redacted]@h/d");
+        assert_eq!(
+            redact_url("postgres://u:a:b@c@h/d"),
+            "postgres://u:[redacted]@h/d"
+        );
     }
 
     #[test]
     fn a_public_url_has_no_path() {
         assert!(PublicUrl::parse("https://registry.example.com").is_ok());
         assert!(PublicUrl::parse("http://localhost:5000/").is_ok());
-        for text in ["registry.example.com", "https://h/path", "ftp://h", "https://u@h", "https://h?x", ""] {
+        for text in [
+            "registry.example.com",
+            "https://h/path",
+            "ftp://h",
+            "https://u@h",
+            "https://h?x",
+            "",
+        ] {
             assert!(PublicUrl::parse(text).is_err(), "{text}");
         }
     }

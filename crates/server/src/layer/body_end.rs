@@ -25,7 +25,11 @@ pub(super) fn on_body_end(
 ) -> Response {
     response.map(|body| {
         let whole = body.is_end_stream();
-        Body::new(Watched { body, end: Some(Box::new(end)), so_far: BodyEnd { bytes: 0, whole } })
+        Body::new(Watched {
+            body,
+            end: Some(Box::new(end)),
+            so_far: BodyEnd { bytes: 0, whole },
+        })
     })
 }
 
@@ -92,15 +96,30 @@ mod tests {
     #[tokio::test]
     async fn a_read_body_is_whole() {
         let (response, seen) = watched(Body::from("hello"));
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
-        assert_eq!(*seen.lock().unwrap(), Some(BodyEnd { bytes: 5, whole: true }));
+        assert_eq!(
+            response.into_body().collect().await.unwrap().to_bytes(),
+            "hello"
+        );
+        assert_eq!(
+            *seen.lock().unwrap(),
+            Some(BodyEnd {
+                bytes: 5,
+                whole: true
+            })
+        );
     }
 
     #[tokio::test]
     async fn a_dropped_body_is_not() {
         let (response, seen) = watched(Body::from("hello"));
         drop(response);
-        assert_eq!(*seen.lock().unwrap(), Some(BodyEnd { bytes: 0, whole: false }));
+        assert_eq!(
+            *seen.lock().unwrap(),
+            Some(BodyEnd {
+                bytes: 0,
+                whole: false
+            })
+        );
     }
 
     #[tokio::test]
@@ -108,6 +127,12 @@ mod tests {
         let (response, seen) = watched(Body::empty());
         assert_eq!(response.body().size_hint().exact(), Some(0));
         drop(response);
-        assert_eq!(*seen.lock().unwrap(), Some(BodyEnd { bytes: 0, whole: true }));
+        assert_eq!(
+            *seen.lock().unwrap(),
+            Some(BodyEnd {
+                bytes: 0,
+                whole: true
+            })
+        );
     }
 }

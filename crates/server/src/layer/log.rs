@@ -57,7 +57,10 @@ impl Line {
         }
         let (method, path, status) = (self.method.as_str(), &*self.path, status.as_u16());
         let id = self.id.as_ref().map(RequestId::as_str);
-        let client = self.origin.as_ref().map(|origin| tracing::field::display(origin.client));
+        let client = self
+            .origin
+            .as_ref()
+            .map(|origin| tracing::field::display(origin.client));
         let agent = self.agent.as_ref().and_then(|agent| agent.to_str().ok());
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(

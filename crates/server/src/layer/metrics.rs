@@ -18,8 +18,9 @@ use std::fmt::{self, Write as _};
 use std::time::Instant;
 
 /// Seconds; distribution's own buckets, with finer ones below for a registry that answers in less than a millisecond.
-const SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 /// Bytes: 1 KiB to 4 GiB by eights, which tells a manifest from a config from a layer.
 const BYTES: [f64; 8] = [
     1024.0,
@@ -51,14 +52,18 @@ enum Handler {
 impl Handler {
     /// By the route, which is bounded, unlike paths.
     fn of(route: Option<&MatchedPath>) -> Self {
-        let Some(route) = route.map(MatchedPath::as_str) else { return Self::Other };
+        let Some(route) = route.map(MatchedPath::as_str) else {
+            return Self::Other;
+        };
         match route {
             "/v2" | "/v2/" => Self::Base,
             "/v2/_catalog" => Self::Catalog,
             "/v2/auth" => Self::Token,
             _ if route.contains("/tags/") => Self::Tags,
             _ if route.contains("/manifests/") => Self::Manifest,
-            _ if route.ends_with("/blobs/uploads/") || route.ends_with("/blobs/uploads") => Self::BlobUpload,
+            _ if route.ends_with("/blobs/uploads/") || route.ends_with("/blobs/uploads") => {
+                Self::BlobUpload
+            }
             _ if route.contains("/blobs/uploads/") => Self::BlobUploadChunk,
             _ if route.contains("/blobs/") => Self::Blob,
             _ if route.contains("/referrers/") => Self::Referrers,
@@ -156,13 +161,21 @@ impl Metrics {
             response_size: Family::new_with_constructor(bytes),
         };
         let http = registry.sub_registry_with_prefix("registry_http");
-        http.register("requests", "Requests that were answered", metrics.requests.clone());
+        http.register(
+            "requests",
+            "Requests that were answered",
+            metrics.requests.clone(),
+        );
         http.register(
             "request_duration_seconds",
             "Time from a request's head to the end of its answer",
             metrics.duration.clone(),
         );
-        http.register("in_flight_requests", "Requests at work", metrics.in_flight.clone());
+        http.register(
+            "in_flight_requests",
+            "Requests at work",
+            metrics.in_flight.clone(),
+        );
         http.register(
             "request_size_bytes",
             "Announced length of request bodies",
@@ -189,7 +202,10 @@ pub(crate) async fn count(
     let method = Verb::of(request.method());
     let by_handler = ByHandler { handler };
     if let Some(length) = announced_length(&request) {
-        metrics.request_size.get_or_create(&by_handler).observe(length);
+        metrics
+            .request_size
+            .get_or_create(&by_handler)
+            .observe(length);
     }
     let in_flight = InFlight::enter(metrics.in_flight.get_or_create_owned(&by_handler));
     let response = next.run(request).await;
@@ -197,15 +213,37 @@ pub(crate) async fn count(
     on_body_end(response, move |end| {
         drop(in_flight);
         let by_method = ByMethod { handler, method };
-        metrics.requests.get_or_create(&ByCode { handler, method, code }).inc();
-        metrics.duration.get_or_create(&by_method).observe(started.elapsed().as_secs_f64());
-        #[expect(clippy::cast_precision_loss, reason = "a histogram's sum need not be exact to the byte")]
-        metrics.response_size.get_or_create(&by_handler).observe(end.bytes as f64);
+        metrics
+            .requests
+            .get_or_create(&ByCode {
+                handler,
+                method,
+                code,
+            })
+            .inc();
+        metrics
+            .duration
+            .get_or_create(&by_method)
+            .observe(started.elapsed().as_secs_f64());
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a histogram's sum need not be exact to the byte"
+        )]
+        metrics
+            .response_size
+            .get_or_create(&by_handler)
+            .observe(end.bytes as f64);
     })
 }
 
 fn announced_length(request: &Request) -> Option<f64> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    request
+        .headers()
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Counts down when dropped: also when a client goes away before there is an answer.
@@ -239,7 +277,10 @@ mod tests {
         let router = axum::Router::new()
             .route("/v2/{name}/manifests/{reference}", get(|| async { "body" }))
             .layer(axum::middleware::from_fn_with_state(metrics, count));
-        let request = Request::builder().uri("/v2/a%2Fb/manifests/x").body(Body::empty()).unwrap();
+        let request = Request::builder()
+            .uri("/v2/a%2Fb/manifests/x")
+            .body(Body::empty())
+            .unwrap();
         let response = router.oneshot(request).await.unwrap();
         response.into_body().collect().await.unwrap();
         let mut page = String::new();

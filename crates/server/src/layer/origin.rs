@@ -67,7 +67,11 @@ struct Rules {
 impl Origins {
     /// As configured.
     pub(crate) fn new(http: &Http) -> Self {
-        let scheme = if http.tls.cert.is_some() { Scheme::Https } else { Scheme::Http };
+        let scheme = if http.tls.cert.is_some() {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
         Self(Arc::new(Rules {
             public_url: http.public_url.clone(),
             trusted: http.trusted_proxies.clone(),
@@ -88,7 +92,11 @@ impl Origins {
             Some(text) => checked_authority(text)?,
             None => rules.fallback.clone(),
         };
-        let mut origin = Origin { scheme: rules.scheme, authority: named, client: peer };
+        let mut origin = Origin {
+            scheme: rules.scheme,
+            authority: named,
+            client: peer,
+        };
         if rules.trusts(peer) {
             origin.client = rules.forwarded_for(headers).unwrap_or(peer);
             match last(headers, &FORWARDED_PROTO) {
@@ -101,7 +109,11 @@ impl Origins {
             }
         }
         if let Some(public) = &rules.public_url {
-            origin.scheme = if public.https { Scheme::Https } else { Scheme::Http };
+            origin.scheme = if public.https {
+                Scheme::Https
+            } else {
+                Scheme::Http
+            };
             origin.authority = public.authority.to_string();
         }
         Some(origin)
@@ -116,15 +128,22 @@ impl Rules {
     fn trusts(&self, address: IpAddr) -> bool {
         // A dual-stack listener shows IPv4 peers as `::ffff:10.0.0.1`.
         let address = address.to_canonical();
-        self.trusted.iter().any(|network| network.contains(&address))
+        self.trusted
+            .iter()
+            .any(|network| network.contains(&address))
     }
 
     /// The nearest address in the chain that is no proxy of ours: what stands further left, a client can write.
     fn forwarded_for(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let values = headers.get_all(&FORWARDED_FOR).iter().rev();
         let mut nearest = None;
-        for entry in values.filter_map(|value| value.to_str().ok()).flat_map(|list| list.rsplit(',')) {
-            let Some(address) = forwarded_address(entry.trim()) else { break };
+        for entry in values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.rsplit(','))
+        {
+            let Some(address) = forwarded_address(entry.trim()) else {
+                break;
+            };
             nearest = Some(address);
             if !self.trusts(address) {
                 break;
@@ -137,7 +156,10 @@ impl Rules {
 /// An entry of `X-Forwarded-For`; some proxies add the port.
 fn forwarded_address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
-    text.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
+    text.parse()
+        .ok()
+        .or_else(with_port)
+        .map(|address: IpAddr| address.to_canonical())
 }
 
 /// What the nearest proxy wrote: the last entry of the last line.
@@ -151,7 +173,9 @@ fn checked_authority(text: &str) -> Option<String> {
     let authority: uri::Authority = text.parse().ok()?;
     let host = authority.host();
     let name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     let is_host = match bracketed {
         Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(name),
@@ -169,7 +193,11 @@ pub(crate) async fn find(
     next: Next,
 ) -> Response {
     let Some(origin) = origins.of(peer.ip(), request.uri(), request.headers()) else {
-        return (StatusCode::BAD_REQUEST, "the request's `Host` is not valid\n").into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            "the request's `Host` is not valid\n",
+        )
+            .into_response();
     };
     request.extensions_mut().insert(origin);
     next.run(request).await
@@ -183,8 +211,10 @@ mod tests {
     const STRANGER: &str = "203.0.113.9";
 
     fn origin(peer: &str, headers: &[(&str, &str)]) -> Option<Origin> {
-        let config =
-            Http { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Http::default() };
+        let config = Http {
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Http::default()
+        };
         of(&config, peer, headers)
     }
 
@@ -209,8 +239,14 @@ mod tests {
             ("x-forwarded-host", "evil.example"),
             ("x-forwarded-proto", "https"),
         ];
-        assert_eq!(shown(STRANGER, &headers), "http://registry.example.com 203.0.113.9");
-        assert_eq!(shown("::ffff:203.0.113.9", &headers).split(' ').next(), Some("http://registry.example.com"));
+        assert_eq!(
+            shown(STRANGER, &headers),
+            "http://registry.example.com 203.0.113.9"
+        );
+        assert_eq!(
+            shown("::ffff:203.0.113.9", &headers).split(' ').next(),
+            Some("http://registry.example.com")
+        );
     }
 
     #[test]
@@ -221,8 +257,14 @@ mod tests {
             ("x-forwarded-host", "Registry.Example.com:8443"),
             ("x-forwarded-proto", "https"),
         ];
-        assert_eq!(shown(PROXY, &headers), "https://registry.example.com:8443 203.0.113.9");
-        assert_eq!(shown("::ffff:10.0.0.1", &headers), "https://registry.example.com:8443 203.0.113.9");
+        assert_eq!(
+            shown(PROXY, &headers),
+            "https://registry.example.com:8443 203.0.113.9"
+        );
+        assert_eq!(
+            shown("::ffff:10.0.0.1", &headers),
+            "https://registry.example.com:8443 203.0.113.9"
+        );
     }
 
     #[test]
@@ -234,7 +276,10 @@ mod tests {
             ("x-forwarded-proto", "http, https"),
             ("x-forwarded-for", "evil, 203.0.113.9"),
         ];
-        assert_eq!(shown(PROXY, &headers), "https://registry.example.com 203.0.113.9");
+        assert_eq!(
+            shown(PROXY, &headers),
+            "https://registry.example.com 203.0.113.9"
+        );
         let broken = [("host", "backend"), ("x-forwarded-for", "unknown")];
         assert_eq!(shown(PROXY, &broken), "http://backend 10.0.0.1");
     }
@@ -242,7 +287,10 @@ mod tests {
     #[test]
     fn a_public_url_settles_it() {
         let config = Http {
-            public_url: Some(PublicUrl { https: true, authority: "r.example".parse().unwrap() }),
+            public_url: Some(PublicUrl {
+                https: true,
+                authority: "r.example".parse().unwrap(),
+            }),
             ..Http::default()
         };
         let origin = of(&config, STRANGER, &[("host", "other")]).unwrap();
@@ -251,10 +299,19 @@ mod tests {
 
     #[test]
     fn hosts_are_checked() {
-        for good in ["h", "h:1", "[::1]:5000", "[::1]", "a_b.example-1.com", "127.0.0.1:5000"] {
+        for good in [
+            "h",
+            "h:1",
+            "[::1]:5000",
+            "[::1]",
+            "a_b.example-1.com",
+            "127.0.0.1:5000",
+        ] {
             assert!(origin(STRANGER, &[("host", good)]).is_some(), "{good}");
         }
-        for bad in ["", "u@h", "h/x", "h\"", "h:", "h:x", "h:99999", "h h", "(h)", "h;x", "[::1", "%41"] {
+        for bad in [
+            "", "u@h", "h/x", "h\"", "h:", "h:x", "h:99999", "h h", "(h)", "h;x", "[::1", "%41",
+        ] {
             assert!(origin(STRANGER, &[("host", bad)]).is_none(), "{bad}");
         }
         let none = origin(STRANGER, &[]).unwrap();

@@ -75,7 +75,10 @@ mod tests {
     use axum::body::Body;
 
     fn given(value: &[u8]) -> Option<String> {
-        let request = Request::builder().header(HEADER, value).body(Body::empty()).unwrap();
+        let request = Request::builder()
+            .header(HEADER, value)
+            .body(Body::empty())
+            .unwrap();
         RequestId::given(&request).map(|id| id.to_string())
     }
 
@@ -87,7 +90,15 @@ mod tests {
 
     #[test]
     fn any_other_is_replaced() {
-        for value in [&b""[..], b"a b", b"a\tb", b"\"", b"a,b", &[0xe9], &[b'x'; 129]] {
+        for value in [
+            &b""[..],
+            b"a b",
+            b"a\tb",
+            b"\"",
+            b"a,b",
+            &[0xe9],
+            &[b'x'; 129],
+        ] {
             assert_eq!(given(value), None, "{value:?}");
         }
     }

@@ -26,7 +26,10 @@ pub(super) struct BoundedAcceptor {
 impl BoundedAcceptor {
     pub(super) fn new(connections: u32, stall: Duration) -> Self {
         let bound = usize::try_from(connections).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(bound.min(Semaphore::MAX_PERMITS))), stall }
+        Self {
+            free: Arc::new(Semaphore::new(bound.min(Semaphore::MAX_PERMITS))),
+            stall,
+        }
     }
 
     fn take(&self, stream: TcpStream) -> io::Result<Counted> {
@@ -39,7 +42,10 @@ impl BoundedAcceptor {
         rustix::net::sockopt::set_tcp_keepidle(&stream, KEEP_ALIVE_AFTER)?;
         let stall = u32::try_from(self.stall.as_millis()).unwrap_or(u32::MAX);
         rustix::net::sockopt::set_tcp_user_timeout(&stream, stall)?;
-        Ok(Counted { stream, _permit: permit })
+        Ok(Counted {
+            stream,
+            _permit: permit,
+        })
     }
 }
 

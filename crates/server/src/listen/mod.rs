@@ -80,7 +80,11 @@ pub(crate) async fn serve_public<S>(
     stop: Stop,
 ) -> io::Result<()>
 where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     let acceptor = BoundedAcceptor::new(http.bounds.connections, http.bounds.body_pause);
@@ -96,14 +100,25 @@ where
 }
 
 /// Serves the private listener until `stop`: few clients, all ours.
-pub(crate) async fn serve_private<S>(listener: TcpListener, service: S, stop: Stop) -> io::Result<()>
+pub(crate) async fn serve_private<S>(
+    listener: TcpListener,
+    service: S,
+    stop: Stop,
+) -> io::Result<()>
 where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     /// Probes and scrapers come one at a time; a hundred is a mistake somewhere.
     const CONNECTIONS: u32 = 100;
-    let bounds = Bounds { connections: CONNECTIONS, ..Bounds::default() };
+    let bounds = Bounds {
+        connections: CONNECTIONS,
+        ..Bounds::default()
+    };
     let acceptor = BoundedAcceptor::new(bounds.connections, bounds.body_pause);
     serve_with(listener, &bounds, acceptor, service, stop).await
 }
@@ -116,7 +131,11 @@ async fn serve_with<S, A>(
     stop: Stop,
 ) -> io::Result<()>
 where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     A: Accept<TcpStream, WithPeer<S>> + Clone + Send + Sync + 'static,
     A::Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
@@ -141,7 +160,10 @@ type WithPeer<S> = axum::middleware::AddExtension<S, axum::extract::ConnectInfo<
 
 fn configure(builder: &mut Builder<TokioExecutor>, bounds: &Bounds) {
     let head_size = bounds.head_size.length();
-    builder.http1().header_read_timeout(bounds.idle).max_buf_size(head_size);
+    builder
+        .http1()
+        .header_read_timeout(bounds.idle)
+        .max_buf_size(head_size);
     builder
         .http2()
         .max_concurrent_streams(bounds.streams)

@@ -58,7 +58,10 @@ struct Content {
 impl Pair {
     /// As configured; `None` without TLS.
     pub(crate) fn of(tls: &Tls) -> Option<Self> {
-        Some(Self { cert: tls.cert.clone()?, key: tls.key.clone()? })
+        Some(Self {
+            cert: tls.cert.clone()?,
+            key: tls.key.clone()?,
+        })
     }
 
     /// Reads both for the first time.
@@ -68,7 +71,10 @@ impl Pair {
     }
 
     fn read(&self) -> Result<Content, Error> {
-        Ok(Content { cert: read(&self.cert)?, key: read(&self.key)? })
+        Ok(Content {
+            cert: read(&self.cert)?,
+            key: read(&self.key)?,
+        })
     }
 
     fn config(&self, content: &Content) -> Result<Arc<ServerConfig>, Error> {
@@ -80,18 +86,27 @@ impl Pair {
             .collect::<Result<Vec<_>, _>>()
             .and_then(|chain| {
                 let missing = rustls::pki_types::pem::Error::NoItemsFound;
-                if chain.is_empty() { Err(missing) } else { Ok(chain) }
+                if chain.is_empty() {
+                    Err(missing)
+                } else {
+                    Ok(chain)
+                }
             })
             .map_err(unusable(&self.cert))?;
         let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(unusable(&self.key))?;
-        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
         config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Looks at the files every `every` and puts a changed pair into `live`. A pair that cannot be used, as between the

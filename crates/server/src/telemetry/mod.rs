@@ -14,10 +14,18 @@ pub(crate) use process::ProcessCollector;
 pub(crate) fn start(log: &Log) {
     // The configuration has checked the level already.
     let filter = EnvFilter::try_new(&log.level).unwrap_or_default();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match log.format {
-        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Text => subscriber
+            .with_ansi(std::io::stderr().is_terminal())
+            .try_init(),
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
     };
     if started.is_ok() {
         log_panics();
@@ -30,7 +38,10 @@ fn log_panics() {
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
             let what = panic.payload_as_str().unwrap_or("no message");
-            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let place = panic
+                .location()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             tracing::error!(place, "panic at {place}: {what}");
         }));
     });

@@ -30,7 +30,10 @@ impl Reading {
         let resident_pages = field(24)?;
         let page = u64::try_from(rustix::param::page_size()).ok()?;
         let open_files = std::fs::read_dir("/proc/self/fd").ok()?.count();
-        #[expect(clippy::cast_precision_loss, reason = "ticks of a process stay far below 2^53")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "ticks of a process stay far below 2^53"
+        )]
         let cpu_seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
         Some(Self {
             cpu_seconds,
@@ -42,7 +45,9 @@ impl Reading {
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(reading) = Reading::take() else { return Ok(()) };
+        let Some(reading) = Reading::take() else {
+            return Ok(());
+        };
         let cpu = ConstCounter::new(reading.cpu_seconds);
         cpu.encode(encoder.encode_descriptor(
             "process_cpu_seconds",
@@ -51,8 +56,16 @@ impl Collector for ProcessCollector {
             cpu.metric_type(),
         )?)?;
         for (name, help, value) in [
-            ("process_resident_memory_bytes", "Resident memory", reading.resident_bytes),
-            ("process_open_fds", "Open files and sockets", reading.open_files),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory",
+                reading.resident_bytes,
+            ),
+            (
+                "process_open_fds",
+                "Open files and sockets",
+                reading.open_files,
+            ),
         ] {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;

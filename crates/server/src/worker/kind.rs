@@ -58,12 +58,18 @@ impl Kind {
         match self {
             Self::SweepUploads => {
                 let done = registry.sweep_uploads(UPLOADS).await?;
-                Ok(Batch { done, more: done >= u64::from(UPLOADS) })
+                Ok(Batch {
+                    done,
+                    more: done >= u64::from(UPLOADS),
+                })
             }
             Self::DeleteObjects => {
                 let batch = registry.delete_objects(OBJECTS).await?;
                 // What was kept or refused stays claimed for a while and is not met again at once.
-                Ok(Batch { done: batch.deleted, more: batch.total() >= u64::from(OBJECTS) })
+                Ok(Batch {
+                    done: batch.deleted,
+                    more: batch.total() >= u64::from(OBJECTS),
+                })
             }
         }
     }

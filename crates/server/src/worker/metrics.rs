@@ -74,10 +74,26 @@ impl Metrics {
             running: Family::default(),
         };
         let jobs = registry.sub_registry_with_prefix("portolan_job");
-        jobs.register("runs", "Runs of jobs, by how they ended", metrics.runs.clone());
-        jobs.register("run_duration_seconds", "Time a run took", metrics.seconds.clone());
-        jobs.register("items", "Rows or objects that jobs dealt with", metrics.items.clone());
-        jobs.register("running", "Jobs at work in this process", metrics.running.clone());
+        jobs.register(
+            "runs",
+            "Runs of jobs, by how they ended",
+            metrics.runs.clone(),
+        );
+        jobs.register(
+            "run_duration_seconds",
+            "Time a run took",
+            metrics.seconds.clone(),
+        );
+        jobs.register(
+            "items",
+            "Rows or objects that jobs dealt with",
+            metrics.items.clone(),
+        );
+        jobs.register(
+            "running",
+            "Jobs at work in this process",
+            metrics.running.clone(),
+        );
         metrics
     }
 
@@ -92,6 +108,8 @@ impl Metrics {
     pub(super) fn ended(&self, kind: Kind, outcome: Outcome, took: Duration) {
         self.running.get_or_create(&ByKind { kind }).dec();
         self.runs.get_or_create(&ByOutcome { kind, outcome }).inc();
-        self.seconds.get_or_create(&ByKind { kind }).observe(took.as_secs_f64());
+        self.seconds
+            .get_or_create(&ByKind { kind })
+            .observe(took.as_secs_f64());
     }
 }

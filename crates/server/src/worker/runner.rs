@@ -1,15 +1,15 @@
 //! The loop that claims jobs, runs them beside each other, and reports.
 
+use super::Kind;
 use super::kind::Batch;
 use super::metrics::{Metrics, Outcome};
-use super::Kind;
 use crate::shutdown::Tasks;
-use portolan_metadata::jobs::{self, ClaimedJob, Lease, NewJob};
 use portolan_metadata::Error;
+use portolan_metadata::jobs::{self, ClaimedJob, Lease, NewJob};
 use portolan_pg::Router;
 use portolan_registry::Registry;
-use rand::rngs::StdRng;
 use rand::RngExt as _;
+use rand::rngs::StdRng;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -59,7 +59,12 @@ impl Worker {
     /// any time: the next claim finds what is left.
     pub(crate) fn start(tasks: &Tasks, parts: WorkerParts) {
         let stopping = tasks.stopping().clone();
-        let worker = Self { parts, stopping, running: JoinSet::new(), failures: 0 };
+        let worker = Self {
+            parts,
+            stopping,
+            running: JoinSet::new(),
+            failures: 0,
+        };
         tasks.spawn("worker", worker.run());
     }
 
@@ -102,7 +107,12 @@ impl Worker {
         if !*ensured {
             for kind in Kind::ALL {
                 let payload = serde_json::Value::Null;
-                let new = NewJob { kind: kind.name(), key: "", payload: &payload, due_in: Duration::ZERO };
+                let new = NewJob {
+                    kind: kind.name(),
+                    key: "",
+                    payload: &payload,
+                    due_in: Duration::ZERO,
+                };
                 jobs::ensure(&tx, &new).await?;
             }
         }
@@ -112,7 +122,7 @@ impl Worker {
         *ensured = true;
         let took_all = claimed.len() == room;
         for job in claimed {
-            self.begin(job);
+            self.begin(&job);
         }
         if took_all {
             // When one of them ends there is room again, and the loop looks at once.
@@ -120,11 +130,17 @@ impl Worker {
         }
         let wait = next_due.unwrap_or(ASK_EVERY).min(ASK_EVERY);
         // A little apart, so that workers that wait for the same job do not ask in the same millisecond.
-        Ok(wait + self.parts.random.random_range(Duration::ZERO..Duration::from_secs(1)))
+        Ok(wait
+            + self
+                .parts
+                .random
+                .random_range(Duration::ZERO..Duration::from_secs(1)))
     }
 
-    fn begin(&mut self, job: ClaimedJob) {
-        let Some(kind) = Kind::named(&job.kind) else { return };
+    fn begin(&mut self, job: &ClaimedJob) {
+        let Some(kind) = Kind::named(&job.kind) else {
+            return;
+        };
         let retry_in = self.back_off(job.attempt);
         let run = Run {
             router: self.parts.router.clone(),
@@ -135,14 +151,16 @@ impl Worker {
             lease: job.lease,
             retry_in,
         };
-        self.running.spawn(run.to_the_end());
+        self.running.spawn(run.until_done());
     }
 
     /// Full jitter over a doubling span.
     fn back_off(&mut self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(16);
         let span = RETRY_BASE.saturating_mul(1 << doublings).min(RETRY_CAP);
-        self.parts.random.random_range(Duration::from_secs(1)..=span)
+        self.parts
+            .random
+            .random_range(Duration::from_secs(1)..=span)
     }
 }
 
@@ -158,7 +176,7 @@ struct Run {
 }
 
 impl Run {
-    async fn to_the_end(self) {
+    async fn until_done(self) {
         let started = Instant::now();
         self.metrics.begun(self.kind);
         let outcome = tokio::select! {
@@ -234,9 +252,8 @@ impl Run {
             tokio::time::sleep(RENEW_EVERY).await;
             match self.renew().await {
                 Ok(true) => renewed = Instant::now(),
-                Ok(false) => return,
                 Err(_) if renewed.elapsed() < LEASE => {}
-                Err(_) => return,
+                Ok(false) | Err(_) => return,
             }
         }
     }
