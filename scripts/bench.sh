@@ -13,11 +13,11 @@ SECONDS_EACH=${SECONDS_EACH:-5}
 CLIENTS=${CLIENTS:-16}
 LARGE=${LARGE:-1}
 
-for program in docker-registry registry nginx versitygw jq; do
-    command -v "$program" > /dev/null || die "$program is missing: scripts/setup.sh bench"
-done
-(cd "$ROOT" && cargo build --quiet --release --bin portolan)
-PORTOLAN=${PORTOLAN:-$(target_dir)/release/portolan}
+"$ROOT/scripts/setup.sh" rust go postgres tools peers
+export CARGO_TARGET_DIR
+CARGO_TARGET_DIR=$(target_dir)
+[ -n "${PORTOLAN:-}" ] || (cd "$ROOT" && cargo build --quiet --locked --release --bin portolan)
+PORTOLAN=${PORTOLAN:-$CARGO_TARGET_DIR/release/portolan}
 
 scratch
 RUNS=$SCRATCH/runs

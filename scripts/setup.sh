@@ -6,6 +6,7 @@
 #   go        Go 1.26 or newer. Never installed: the line that gets it, exit 2
 #   tools     pinned versions of the S3 server, the conformance suite and clients, built once into the cache
 #   clients   docker, podman, skopeo
+#   peers     the registries and the server that `make bench` measures beside ours
 #
 # Debian's packages are installed as root or through sudo; where neither is possible it says exactly what to
 # install, and exits 1.
@@ -22,6 +23,9 @@ conformance  github.com/opencontainers/distribution-spec/conformance     v0.0.0-
 crane        github.com/google/go-containerregistry/cmd/crane            v0.22.1
 oras         oras.land/oras/cmd/oras                                     v1.3.6
 regctl       github.com/regclient/regclient/cmd/regctl                   v0.11.7
+'
+PEERS='
+registry     github.com/distribution/distribution/v3/cmd/registry        v3.1.2
 '
 
 MISSING=()
@@ -72,6 +76,13 @@ need_clients() {
     command -v jq > /dev/null || MISSING+=(jq)
 }
 
+need_peers() {
+    command -v docker-registry > /dev/null || MISSING+=(docker-registry)
+    command -v nginx > /dev/null || MISSING+=(nginx-light)
+    command -v curl > /dev/null || MISSING+=(curl)
+    command -v jq > /dev/null || MISSING+=(jq)
+}
+
 install_packages() {
     [ "${#MISSING[@]}" -gt 0 ] || return 0
     local command=(apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "${MISSING[@]}") sudo=()
@@ -102,6 +113,7 @@ is_pinned() {
             '$1 == "path" && $2 == package { path = 1 } $1 == "mod" && $3 == version { mod = 1 } END { exit !(path && mod) }'
 }
 
+# install_tools LIST
 install_tools() {
     local name package version elsewhere
     mkdir -p "$CACHE/bin"
@@ -115,16 +127,17 @@ install_tools() {
         fi
         say "building $name $version"
         GOBIN=$CACHE/bin go install "$package@$version" < /dev/null || die "$name could not be built"
-    done <<< "$TOOLS"
+    done <<< "$1"
 }
 
 tools=
 for need in "$@"; do
     case $need in
         rust | go | postgres | clients) "need_$need" ;;
-        tools) tools=yes ;;
+        tools) tools+=$TOOLS ;;
+        peers) need_peers; tools+=$PEERS ;;
         *) die "unknown need: $need" ;;
     esac
 done
 install_packages
-[ -z "$tools" ] || install_tools
+[ -z "$tools" ] || install_tools "$tools"
