@@ -8,18 +8,29 @@ use portolan_oci::RepositoryName;
 
 /// The scope of a request to a folded path; `None` where a token without any will do.
 pub(super) fn wanted(method: &Method, uri: &Uri) -> Option<String> {
-    if uri.path() == "/v1/search" {
-        return Some(Grant::Catalog.to_string());
-    }
     if matches!(uri.path(), "/v2/_catalog" | "/v1/search") {
         return Some(Grant::Catalog.to_string());
     }
     let path = uri.path().strip_prefix("/v2/")?;
     let (segment, endpoint) = path.split_once('/')?;
-    let name: RepositoryName = percent_decode_str(segment).decode_utf8().ok()?.parse().ok()?;
-    let own = Grant::Repository { name, actions: actions(method, endpoint) }.to_string();
+    let name: RepositoryName = percent_decode_str(segment)
+        .decode_utf8()
+        .ok()?
+        .parse()
+        .ok()?;
+    let own = Grant::Repository {
+        name,
+        actions: actions(method, endpoint),
+    }
+    .to_string();
     Some(match source(method, uri) {
-        Some(from) => format!("{own} {}", Grant::Repository { name: from, actions: Actions::PULL }),
+        Some(from) => format!(
+            "{own} {}",
+            Grant::Repository {
+                name: from,
+                actions: Actions::PULL
+            }
+        ),
         None => own,
     })
 }
@@ -61,16 +72,43 @@ mod tests {
             (Method::GET, "/v2/a%2Fb/manifests/x", "repository:a/b:pull"),
             (Method::HEAD, "/v2/a/blobs/sha256:00", "repository:a:pull"),
             (Method::GET, "/v2/a/tags/list?n=10000", "repository:a:pull"),
-            (Method::GET, "/v2/a/referrers/sha256:00", "repository:a:pull"),
-            (Method::PUT, "/v2/a%2Fb/manifests/x", "repository:a/b:pull,push"),
-            (Method::POST, "/v2/a/blobs/uploads/", "repository:a:pull,push"),
-            (Method::PATCH, "/v2/a/blobs/uploads/7", "repository:a:pull,push"),
-            (Method::GET, "/v2/a/blobs/uploads/7", "repository:a:pull,push"),
-            (Method::DELETE, "/v2/a/blobs/uploads/7", "repository:a:pull,push"),
+            (
+                Method::GET,
+                "/v2/a/referrers/sha256:00",
+                "repository:a:pull",
+            ),
+            (
+                Method::PUT,
+                "/v2/a%2Fb/manifests/x",
+                "repository:a/b:pull,push",
+            ),
+            (
+                Method::POST,
+                "/v2/a/blobs/uploads/",
+                "repository:a:pull,push",
+            ),
+            (
+                Method::PATCH,
+                "/v2/a/blobs/uploads/7",
+                "repository:a:pull,push",
+            ),
+            (
+                Method::GET,
+                "/v2/a/blobs/uploads/7",
+                "repository:a:pull,push",
+            ),
+            (
+                Method::DELETE,
+                "/v2/a/blobs/uploads/7",
+                "repository:a:pull,push",
+            ),
             (Method::DELETE, "/v2/a/manifests/x", "repository:a:delete"),
-            (Method::DELETE, "/v2/a/blobs/sha256:00", "repository:a:delete"),
+            (
+                Method::DELETE,
+                "/v2/a/blobs/sha256:00",
+                "repository:a:delete",
+            ),
             (Method::GET, "/v2/_catalog", "registry:catalog:*"),
-            (Method::GET, "/v1/search?q=a", "registry:catalog:*"),
             (Method::GET, "/v1/search?q=a", "registry:catalog:*"),
         ] {
             assert_eq!(scope(method, path).as_deref(), Some(expected), "{path}");
@@ -85,12 +123,21 @@ mod tests {
             Some("repository:a:pull,push repository:b/c:pull")
         );
         let hostile = "/v2/a/blobs/uploads/?mount=sha256:00&from=b%22,c";
-        assert_eq!(scope(Method::POST, hostile).as_deref(), Some("repository:a:pull,push"));
+        assert_eq!(
+            scope(Method::POST, hostile).as_deref(),
+            Some("repository:a:pull,push")
+        );
     }
 
     #[test]
     fn what_names_no_repository_has_no_scope() {
-        for path in ["/v2/", "/v2", "/v2/UPPER/manifests/x", "/v2/a%22b/manifests/x", "/v2/other"] {
+        for path in [
+            "/v2/",
+            "/v2",
+            "/v2/UPPER/manifests/x",
+            "/v2/a%22b/manifests/x",
+            "/v2/other",
+        ] {
             assert_eq!(scope(Method::GET, path), None, "{path}");
         }
     }
