@@ -9,7 +9,16 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/portolan
-PATH=$CACHE/bin:$PATH:$HOME/.cargo/bin:/usr/local/go/bin
+PATH=$CACHE/bin:$PATH
+
+# prefer FOLDER PROGRAM: takes it from there where PATH has none, or only the distribution's, which is older.
+prefer() {
+    case $(command -v "$2") in
+        '' | /usr/bin/* | /bin/*) [ ! -x "$1/$2" ] || PATH=$1:$PATH ;;
+    esac
+}
+prefer "$HOME/.cargo/bin" cargo
+prefer /usr/local/go/bin go
 export HOME PATH
 
 say() { printf '%s\n' "$*"; }

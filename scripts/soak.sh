@@ -4,11 +4,11 @@
 source "$(dirname "$0")/lib.sh"
 
 KILL_ROUNDS=${KILL_ROUNDS:-200}
-PROPTEST_CASES=${PROPTEST_CASES:-20000}
+FUZZ_SECONDS=${FUZZ_SECONDS:-300}
 
 "$ROOT/scripts/setup.sh" rust go postgres clients tools
 cd "$ROOT"
-export CARGO_TARGET_DIR KILL_ROUNDS PROPTEST_CASES
+export CARGO_TARGET_DIR KILL_ROUNDS
 CARGO_TARGET_DIR=$(target_dir)
 export PORTOLAN=$CARGO_TARGET_DIR/debug/portolan
 ROWS=()
@@ -24,7 +24,8 @@ soak() {
 }
 
 soak build cargo build --locked --workspace --bins
-soak "grammars, $PROPTEST_CASES cases each" cargo test --locked --package portolan-oci --release
+soak "grammars, $FUZZ_SECONDS s each" env "PORTOLAN_FUZZ_SECONDS=$FUZZ_SECONDS" \
+    cargo test --locked --package portolan-oci --test it --release
 soak "server killed in $KILL_ROUNDS rounds of pushes, each store" \
     cargo test --locked --package portolan-server --test it -- kill:: --nocapture
 soak 'conformance, both stores, 1.1 and dev' conformance/run.sh
