@@ -54,12 +54,13 @@ need_rust() {
 }
 
 need_go() {
-    local have machine
+    local have machine sudo='sudo '
+    [ "$(id -u)" != 0 ] || sudo=
     have=$(go env GOVERSION 2> /dev/null | sed 's/^go//') || true
     if [ -z "$have" ] || ! at_least "$have" "$GO_NEEDED"; then
         machine=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
         echo "Go $GO_NEEDED or newer is needed${have:+, this is $have}. This gets it, then start again:" >&2
-        echo "  curl -sSfL https://go.dev/dl/go1.26.8.linux-$machine.tar.gz | sudo tar -xz -C /usr/local" >&2
+        echo "  ${sudo}rm -rf /usr/local/go && curl -sSfL https://go.dev/dl/go1.26.8.linux-$machine.tar.gz | ${sudo}tar -xz -C /usr/local" >&2
         exit 2
     fi
 }
