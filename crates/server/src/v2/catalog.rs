@@ -7,7 +7,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use portolan_oci::RepositoryName;
-use portolan_registry::{Caller, Registry};
+use portolan_registry::{Caller, Credentials, Error as Refusal, Registry};
 use serde_json::json;
 
 pub(super) async fn list(
@@ -15,10 +15,23 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     page: Page,
 ) -> Result<Response, Error> {
-    let found = registry.catalog(&caller, page.last.as_deref(), page.n).await?;
-    let names: Vec<&str> = found.repositories.iter().map(RepositoryName::as_str).collect();
+    // Without a challenge oras, regctl and podman never send what they have, and would see an empty registry.
+    // Nobody sees what is public with a token for nobody.
+    if matches!(caller.credentials, Credentials::None) {
+        return Err(Refusal::Unauthenticated.into());
+    }
+    let found = registry
+        .catalog(&caller, page.last.as_deref(), page.n)
+        .await?;
+    let names: Vec<&str> = found
+        .repositories
+        .iter()
+        .map(RepositoryName::as_str)
+        .collect();
     let last = names.last().filter(|_| found.more);
-    let link = last.map(|last| page.after("/v2/_catalog", last, &[])).unwrap_or_default();
+    let link = last
+        .map(|last| page.after("/v2/_catalog", last, &[]))
+        .unwrap_or_default();
     let list = Json(json!({ "repositories": names }));
     Ok(([(CACHE_CONTROL, header::NO_STORE)], link, list).into_response())
 }
