@@ -2,10 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails names the line")]
 
+mod delete;
+mod mount;
+mod push;
+mod rights;
 mod staged;
 mod support;
+mod support_images;
 mod upload;
 mod upload_claims;
+mod upload_digest;
+mod upload_ends;
 mod upload_failures;
 mod upload_kill;
 mod upload_random;

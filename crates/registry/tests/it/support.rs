@@ -53,6 +53,7 @@ pub(crate) struct Site {
     pub(crate) caller: Caller,
     pub(crate) stranger: Caller,
     pub(crate) settings: UploadSettings,
+    pub(crate) limits: Limits,
 }
 
 async fn migrated() -> TestDatabase {
@@ -98,7 +99,26 @@ impl Site {
             caller,
             stranger,
             settings,
+            limits: Limits::default(),
         }
+    }
+
+    /// A way to the database beside the processes.
+    pub(crate) fn router(&self) -> Router {
+        router(&self.database)
+    }
+
+    /// A session beside `sql`.
+    pub(crate) async fn session(&self) -> Session {
+        self.database.session().await
+    }
+
+    /// A user who may write to his own namespace only.
+    pub(crate) async fn user(&self, name: &str) -> Caller {
+        let router = self.router();
+        let caller = account(&router, name, false).await;
+        router.close().await;
+        caller
     }
 
     /// A process.
@@ -124,7 +144,7 @@ impl Site {
         let registry = Registry::new(Parts {
             router,
             stores: Stores::single(id, Arc::new(store)),
-            limits: Limits::default(),
+            limits: self.limits.clone(),
             uploads: Uploads::new(self.settings.clone()),
             random: StdRng::seed_from_u64(NEXT.fetch_add(1, Ordering::Relaxed)),
         });
@@ -461,3 +481,21 @@ pub(crate) fn budgets(settings: &mut UploadSettings, memory: u32) -> ByteBudget 
     settings.memory = ByteBudget::new(memory);
     settings.memory.clone()
 }
+
+/// More than the first part and less than all.
+pub(crate) fn several_parts(kind: Kind) -> u64 {
+    unit(kind) * 5 / 2 + 1_234
+}
+
+/// Makes a test of each function for each store.
+macro_rules! on_both_stores {
+    ($($name:ident)*) => {
+        mod directory {
+            $(#[tokio::test] async fn $name() { super::$name(super::Kind::Directory).await; })*
+        }
+        mod s3 {
+            $(#[tokio::test] async fn $name() { super::$name(super::Kind::S3).await; })*
+        }
+    };
+}
+pub(crate) use on_both_stores;

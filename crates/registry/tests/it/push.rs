@@ -1,0 +1,509 @@
+//! Pushes of manifests, as a client notices them; pulls are made on another process.
+
+use crate::support::{Kind, Site};
+use crate::support_images::{request, tag};
+use portolan_metadata::settings;
+use portolan_metadata::tags::Expect;
+use portolan_oci::{Algorithm, Digest};
+use portolan_registry::{Error, PushWarning, PutManifest, SparseImages};
+use portolan_testkit::image::{Blob, Image, ManifestFile};
+
+#[tokio::test]
+async fn an_image_is_pulled_from_another_process_as_it_was_pushed() {
+    let site = Site::new(Kind::Directory).await;
+    let (here, there) = (site.process().await, site.process().await);
+    let (here, there) = (
+        site.client(&here, "acme/app"),
+        site.client(&there, "acme/app"),
+    );
+    for (seed, image) in [(1, Image::random(1)), (2, Image::docker(2))] {
+        let name = format!("v{seed}");
+        let pushed = here.push(&image, &name).await;
+        assert_eq!(pushed.digest, image.manifest.digest);
+        assert_eq!(pushed.tags, [tag(&name)]);
+        assert!(pushed.warnings.is_empty() && pushed.subject.is_none());
+        there.pulls(&name, &image.manifest).await;
+        there
+            .pulls(&image.manifest.digest.to_string(), &image.manifest)
+            .await;
+        for blob in image.blobs() {
+            assert!(there.pull(blob.digest).await == blob.content);
+        }
+    }
+    assert_eq!(there.tags().await, ["v1", "v2"]);
+}
+
+#[tokio::test]
+async fn a_manifest_is_pulled_by_each_digest_it_was_pushed_by() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let image = Image::random(1);
+    client.push(&image, "v1").await;
+    let other = image.manifest.clone().hashed(Algorithm::Sha512);
+    client.put(&other, &other.digest.to_string()).await.unwrap();
+    client.pulls(&other.digest.to_string(), &other).await;
+    client.pulls("v1", &image.manifest).await;
+
+    let wrong = Digest::sha256(b"something else");
+    let refused = client
+        .put(&image.manifest, &wrong.to_string())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, Error::DigestMismatch { expected } if expected == wrong),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_tag_moves_for_every_process_at_once() {
+    let site = Site::new(Kind::Directory).await;
+    let (here, there) = (site.process().await, site.process().await);
+    let (here, there) = (
+        site.client(&here, "acme/app"),
+        site.client(&there, "acme/app"),
+    );
+    for seed in 0..6 {
+        let image = Image::random(seed);
+        // By turns, so that each has the one before in its cache.
+        let (pusher, puller) = if seed % 2 == 0 {
+            (&here, &there)
+        } else {
+            (&there, &here)
+        };
+        pusher.push(&image, "latest").await;
+        puller.pulls("latest", &image.manifest).await;
+        pusher.pulls("latest", &image.manifest).await;
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_of_missing_blobs_is_refused_with_all_their_names_and_leaves_nothing() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let (old, new) = (Image::random(1), Image::random(2));
+
+    let refused = client.put(&new.manifest, "v1").await.unwrap_err();
+    let Error::ManifestBlobUnknown { mut digests } = refused else {
+        panic!("{refused:?}")
+    };
+    let mut blobs: Vec<Digest> = new.blobs().map(|blob| blob.digest).collect();
+    digests.sort();
+    blobs.sort();
+    assert_eq!(digests, blobs);
+    assert_eq!(
+        site.number("SELECT count(*) FROM repository").await,
+        0,
+        "made by a refused push"
+    );
+
+    client.push(&old, "v1").await;
+    client.push_blob(&new.config).await;
+    client.push_blob(&new.layers[0]).await;
+    // Elsewhere is not here.
+    site.client(&registry, "acme/other")
+        .push_blob(&new.layers[1])
+        .await;
+    let refused = client.put(&new.manifest, "v1").await.unwrap_err();
+    let Error::ManifestBlobUnknown { digests } = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(digests, [new.layers[1].digest]);
+    client.pulls("v1", &old.manifest).await;
+    assert!(matches!(
+        client.get(&new.manifest.digest.to_string()).await,
+        Err(Error::ManifestUnknown)
+    ));
+    assert_eq!(
+        site.number("SELECT count(*) FROM manifest_content").await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_push_sets_all_its_tags_or_none() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let (old, new) = (Image::random(1), Image::random(2));
+    client.push(&old, "b").await;
+    client.push(&new, "other").await;
+
+    let by_digest = |image: &Image, tags: &[&str], expect| PutManifest {
+        tags: tags.iter().map(|name| tag(name)).collect(),
+        expect,
+        ..request(&image.manifest, &image.manifest.digest.to_string())
+    };
+    // `a` could be made and `c` as well; `b` is in the way.
+    let put = by_digest(&new, &["c", "b", "a"], Some(Expect::Absent));
+    let refused = client.put_request(put).await.unwrap_err();
+    let expected = Some(old.manifest.digest);
+    assert!(
+        matches!(refused, Error::PreconditionFailed { current } if current == expected),
+        "{refused:?}"
+    );
+    assert_eq!(client.tags().await, ["b", "other"]);
+
+    let pushed = client
+        .put_request(by_digest(&new, &["c", "b", "a", "b"], None))
+        .await
+        .unwrap();
+    assert_eq!(pushed.tags, [tag("a"), tag("b"), tag("c")]);
+    for name in ["a", "b", "c"] {
+        client.pulls(name, &new.manifest).await;
+    }
+}
+
+#[tokio::test]
+async fn a_push_can_demand_what_its_tag_points_at() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let (one, two) = (Image::random(1), Image::random(2));
+    for blob in one.blobs().chain(two.blobs()) {
+        client.push_blob(blob).await;
+    }
+    let at = |image: &Image| Expect::AnyOf(vec![image.manifest.digest]);
+    let refused = |outcome: Result<_, Error>, found: Option<&Image>| {
+        let found = found.map(|image| image.manifest.digest);
+        match outcome {
+            Err(Error::PreconditionFailed { current }) => assert_eq!(current, found),
+            other => panic!("{other:?}"),
+        }
+    };
+
+    refused(
+        client.put_if(&one.manifest, "t", Expect::Exists).await,
+        None,
+    );
+    refused(client.put_if(&one.manifest, "t", at(&one)).await, None);
+    // Refused, it was not even stored.
+    assert_eq!(site.number("SELECT count(*) FROM manifest").await, 0);
+    client
+        .put_if(&one.manifest, "t", Expect::Absent)
+        .await
+        .unwrap();
+    refused(
+        client.put_if(&two.manifest, "t", Expect::Absent).await,
+        Some(&one),
+    );
+    refused(
+        client.put_if(&two.manifest, "t", at(&two)).await,
+        Some(&one),
+    );
+    client.put_if(&two.manifest, "t", at(&one)).await.unwrap();
+    client
+        .put_if(&two.manifest, "t", Expect::Exists)
+        .await
+        .unwrap();
+    client.pulls("t", &two.manifest).await;
+
+    // Without a tag, the demand is on the manifest.
+    let (new, there) = (Image::random(3), two.manifest.digest.to_string());
+    for blob in new.blobs() {
+        client.push_blob(blob).await;
+    }
+    let digest = new.manifest.digest.to_string();
+    refused(
+        client.put_if(&new.manifest, &digest, Expect::Exists).await,
+        None,
+    );
+    client
+        .put_if(&new.manifest, &digest, Expect::Absent)
+        .await
+        .unwrap();
+    refused(
+        client.put_if(&new.manifest, &digest, Expect::Absent).await,
+        Some(&new),
+    );
+    client
+        .put_if(&two.manifest, &there, Expect::Exists)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_index_says_how_many_of_its_manifests_are_missing() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let (early, late) = (Image::random(1), Image::random(2));
+    client.push(&early, "early").await;
+    let index = ManifestFile::index(&[early.manifest.clone(), late.manifest.clone()]);
+
+    let warnings = client.put(&index, "all").await.unwrap().warnings;
+    assert_eq!(
+        warnings,
+        [PushWarning::SparseIndex {
+            missing: 1,
+            total: 2
+        }]
+    );
+    client.pulls("all", &index).await;
+
+    // Whatever comes late is the index's child from then on, and nobody's push warns any more.
+    for blob in late.blobs() {
+        client.push_blob(blob).await;
+    }
+    client
+        .put(&late.manifest, &late.manifest.digest.to_string())
+        .await
+        .unwrap();
+    assert_eq!(client.put(&index, "all").await.unwrap().warnings, []);
+    assert_eq!(
+        site.number("SELECT count(child_id) FROM manifest_child")
+            .await,
+        2
+    );
+
+    // His wish: the index stays, and is sparse again.
+    client.delete_manifest(&early.manifest).await.unwrap();
+    client.pulls("all", &index).await;
+    let warnings = client.put(&index, "all").await.unwrap().warnings;
+    assert_eq!(
+        warnings,
+        [PushWarning::SparseIndex {
+            missing: 1,
+            total: 2
+        }]
+    );
+}
+
+#[tokio::test]
+async fn an_index_may_not_name_what_collection_took() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let (one, two) = (Image::random(1), Image::random(2));
+    client.push(&one, "one").await;
+    client.push(&two, "two").await;
+    client.delete_manifest(&one.manifest).await.unwrap();
+    site.run("UPDATE deleted_manifest SET reason = 'collection'")
+        .await;
+
+    let index = ManifestFile::index(&[one.manifest.clone(), two.manifest.clone()]);
+    let refused = client.put(&index, "all").await.unwrap_err();
+    let taken = one.manifest.digest;
+    assert!(
+        matches!(refused, Error::ManifestChildRemoved { digest } if digest == taken),
+        "{refused:?}"
+    );
+    client.push(&one, "one").await;
+    assert_eq!(client.put(&index, "all").await.unwrap().warnings, []);
+}
+
+#[tokio::test]
+async fn referrers_are_listed_whether_or_not_their_subject_is_here() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let image = Image::random(1);
+    let subject = image.manifest.digest;
+    let sbom = Image::artifact("application/vnd.example.sbom", 2, Some(&image.manifest));
+    let signature = Image::artifact(
+        "application/vnd.example.signature",
+        3,
+        Some(&image.manifest),
+    );
+
+    let pushed = client.push(&sbom, "sbom").await;
+    assert_eq!(
+        pushed.subject,
+        Some(subject),
+        "also of a subject that is not here"
+    );
+    assert_eq!(
+        client.referrers(subject, None).await,
+        [sbom.manifest.digest]
+    );
+    client.push(&image, "v1").await;
+    client.push(&signature, "signature").await;
+    let mut both = vec![sbom.manifest.digest, signature.manifest.digest];
+    both.sort();
+    assert_eq!(client.referrers(subject, None).await, both);
+    let filtered = client
+        .referrers(subject, Some("application/vnd.example.sbom"))
+        .await;
+    assert_eq!(filtered, [sbom.manifest.digest]);
+    assert!(
+        client
+            .referrers(sbom.manifest.digest, None)
+            .await
+            .is_empty()
+    );
+
+    // Untagged it is one still; deleted it is none.
+    client.delete_tag("sbom").await.unwrap();
+    assert_eq!(client.referrers(subject, None).await, both);
+    client.delete_manifest(&sbom.manifest).await.unwrap();
+    assert_eq!(
+        client.referrers(subject, None).await,
+        [signature.manifest.digest]
+    );
+    let elsewhere = site.client(&registry, "acme/other");
+    elsewhere.push(&Image::random(9), "v1").await;
+    assert!(elsewhere.referrers(subject, None).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_image_that_may_lack_layers_gets_them_when_they_come() {
+    let mut site = Site::new(Kind::Directory).await;
+    site.limits.sparse_images = SparseImages::Accept;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let image = Image::random(1);
+    let (first, second) = (&image.layers[0], &image.layers[1]);
+    client.push_blob(&image.config).await;
+
+    let warnings = client.put(&image.manifest, "v1").await.unwrap().warnings;
+    assert_eq!(
+        warnings,
+        [PushWarning::SparseImage {
+            missing: 2,
+            total: 3
+        }]
+    );
+    client.pulls("v1", &image.manifest).await;
+    assert!(!client.has(first.digest).await);
+
+    client.push_blob(first).await;
+    let refused = client.delete_blob(first.digest).await;
+    assert!(matches!(refused, Err(Error::BlobReferenced)), "{refused:?}");
+    let elsewhere = site.client(&registry, "acme/other");
+    elsewhere.push_blob(second).await;
+    assert!(!client.has(second.digest).await);
+    let from = crate::support::name("acme/other");
+    registry
+        .mount(&site.caller, &client.name, second.digest, Some(&from))
+        .await
+        .unwrap();
+    // Their links end; what the image references stays.
+    site.run("DELETE FROM repository_blob").await;
+    assert!(client.has(first.digest).await && client.has(second.digest).await);
+    assert_eq!(
+        client.put(&image.manifest, "v1").await.unwrap().warnings,
+        []
+    );
+}
+
+#[tokio::test]
+async fn naming_a_layer_gives_no_access_to_it() {
+    let mut site = Site::new(Kind::Directory).await;
+    site.limits.sparse_images = SparseImages::Accept;
+    let registry = site.process().await;
+    let mallory = site.user("mallory").await;
+    let secret = Image::random(1);
+    site.client(&registry, "acme/secret")
+        .push(&secret, "v1")
+        .await;
+
+    let mut own = site.client(&registry, "mallory/app");
+    own.caller = &mallory;
+    // All of it is in the registry, and nothing of it here.
+    let warnings = own.put(&secret.manifest, "v1").await.unwrap().warnings;
+    assert_eq!(
+        warnings,
+        [PushWarning::SparseImage {
+            missing: 3,
+            total: 3
+        }]
+    );
+    own.put(&secret.manifest, "again").await.unwrap();
+    for blob in secret.blobs() {
+        assert!(!own.has(blob.digest).await);
+        let outcome = registry
+            .mount(&mallory, &own.name, blob.digest, None)
+            .await
+            .unwrap();
+        assert_eq!(outcome, portolan_registry::MountOutcome::Declined);
+        let to = crate::support::name("mallory/other");
+        let outcome = registry
+            .mount(&mallory, &to, blob.digest, Some(&own.name))
+            .await
+            .unwrap();
+        assert_eq!(outcome, portolan_registry::MountOutcome::Declined);
+    }
+}
+
+#[tokio::test]
+async fn what_a_manifest_says_twice_is_stored_once() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let layer = Blob::random(1, 10);
+    let config = Blob::new("{}");
+    let document = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": portolan_oci::media_type::OCI_IMAGE,
+        "config": config.descriptor(portolan_oci::media_type::OCI_EMPTY),
+        "layers": [
+            layer.descriptor(portolan_oci::media_type::OCI_LAYER_GZIP),
+            layer.descriptor(portolan_oci::media_type::OCI_LAYER_GZIP),
+        ],
+    });
+    let manifest = ManifestFile::of(&document);
+    client.push_blob(&layer).await;
+    client.push_blob(&config).await;
+    client.put(&manifest, "v1").await.unwrap();
+    let index = ManifestFile::index(&[manifest.clone(), manifest.clone()]);
+    assert_eq!(client.put(&index, "all").await.unwrap().warnings, []);
+    client.pulls("all", &index).await;
+    assert_eq!(site.number("SELECT count(*) FROM manifest_child").await, 1);
+}
+
+#[tokio::test]
+async fn in_read_only_mode_nothing_is_written_and_everything_pulled() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    let image = Image::random(1);
+    client.push(&image, "v1").await;
+    let upload = client.start().await;
+    let router = site.router();
+    let tx = router.begin().await.unwrap();
+    settings::set_read_only(&tx, true).await.unwrap();
+    let _committed = tx.commit().await.unwrap();
+
+    let from = crate::support::name("acme/app");
+    let to = crate::support::name("acme/other");
+    let digest = image.config.digest;
+    let ends = [
+        client.put(&image.manifest, "v2").await.unwrap_err(),
+        client.delete_tag("v1").await.unwrap_err(),
+        client.delete_manifest(&image.manifest).await.unwrap_err(),
+        client.delete_blob(digest).await.unwrap_err(),
+        registry
+            .mount(&site.caller, &to, digest, Some(&from))
+            .await
+            .unwrap_err(),
+        registry
+            .start_upload(&site.caller, &from, None)
+            .await
+            .unwrap_err(),
+        client
+            .finish(upload, digest, crate::support::body(&image.config.content))
+            .await
+            .unwrap_err(),
+        registry
+            .cancel_upload(&site.caller, &from, upload)
+            .await
+            .unwrap_err(),
+    ];
+    assert!(
+        ends.iter().all(|end| matches!(end, Error::ReadOnly { .. })),
+        "{ends:?}"
+    );
+    client.pulls("v1", &image.manifest).await;
+    assert_eq!(client.tags().await, ["v1"]);
+
+    let tx = router.begin().await.unwrap();
+    settings::set_read_only(&tx, false).await.unwrap();
+    let _committed = tx.commit().await.unwrap();
+    client.put(&image.manifest, "v2").await.unwrap();
+    client
+        .finish(upload, digest, crate::support::body(&image.config.content))
+        .await
+        .unwrap();
+}
