@@ -2,8 +2,8 @@
 
 use crate::Error;
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, TryStreamExt};
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -46,9 +46,10 @@ impl Content {
     pub fn stream(&self) -> BoxStream<'static, Result<Bytes, Error>> {
         match self {
             Self::Bytes(bytes) => stream::iter([Ok(bytes.clone())]).boxed(),
-            Self::Spooled(spooled) => {
-                spooled.stream().map_err(|cause| Error::io("spool", cause)).boxed()
-            }
+            Self::Spooled(spooled) => spooled
+                .stream()
+                .map_err(|cause| Error::io("spool", cause))
+                .boxed(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! here logs a presigned URL.
 
 mod body;
+mod download;
 mod failure;
 mod settings;
 
@@ -24,6 +25,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectI
 use aws_sdk_s3::types::{MultipartUpload, ServerSideEncryption};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use download::Download;
 use failure::sort;
 use http::Uri;
 use portolan_oci::{Algorithm, Digest};
@@ -142,25 +144,10 @@ impl BlobRead for S3Store {
         key: &StorageKey,
         range: Option<RangeInclusive<u64>>,
     ) -> Result<BlobStream, Error> {
-        let range = range.map(|range| format!("bytes={}-{}", range.start(), range.end()));
-        let call = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(self.object(key));
-        let answer = call
-            .set_range(range)
-            .send()
-            .await
-            .map_err(|cause| sort("GetObject", &cause))?;
-        let size = answer
-            .content_length()
-            .and_then(|length| u64::try_from(length).ok());
-        let size = size.ok_or_else(|| failure::without("GetObject", "no Content-Length"))?;
-        Ok(BlobStream {
-            size,
-            bytes: body::read(answer.body),
-        })
+        let (client, bucket) = (self.client.clone(), self.bucket.clone());
+        Ok(Download::begin(client, bucket, self.object(key), range)
+            .await?
+            .stream())
     }
 
     async fn size(&self, key: &StorageKey) -> Result<Option<u64>, Error> {

@@ -15,6 +15,7 @@ mod claim;
 mod cleanup;
 mod commit;
 mod finish;
+mod metrics;
 mod notes;
 mod session;
 mod settings;
@@ -26,12 +27,14 @@ pub use settings::{ClaimSettings, UploadSettings, Uploads};
 use crate::transaction::{Acknowledge, Attempts};
 use crate::{Caller, Credentials, Error, Registry, authorize};
 use body::BodyReader;
+use metrics::Outcome;
 use portolan_auth::Action;
 use portolan_metadata::uploads::{NewUpload, UploadScope};
 use portolan_metadata::{repositories, uploads};
 use portolan_oci::{Algorithm, ContentRange, Digest, RepositoryName, UploadId};
 use portolan_pg::Tx;
 use rand::Rng as _;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 /// How far an upload came.
@@ -139,10 +142,8 @@ impl Registry {
         let request = Request::new(caller, name, id)?;
         let registry = self.clone();
         let start = range.map(|range| range.start);
-        self.in_task(body, |body| async move {
-            registry.append(&request, start, body).await
-        })
-        .await
+        let work = |body| async move { registry.append(&request, start, body).await };
+        self.in_task(body, Outcome::Appended, work).await
     }
 
     /// Adds the last bytes, if any, and makes the upload the blob `digest`.
@@ -165,7 +166,7 @@ impl Registry {
         let registry = self.clone();
         let start = range.map(|range| range.start);
         let work = |body| async move { registry.finish(&request, start, body, digest).await };
-        self.in_task(body, work).await
+        self.in_task(body, Outcome::Committed, work).await
     }
 
     /// Stores a whole blob that came with one request.
@@ -186,7 +187,7 @@ impl Registry {
             }
             outcome
         };
-        self.in_task(body, work).await
+        self.in_task(body, Outcome::Committed, work).await
     }
 
     /// Gives up an upload, whoever is writing to it.
@@ -221,7 +222,12 @@ impl Registry {
 
     /// Runs `work` in a task, so that it ends properly whatever becomes of the request; when the
     /// request is dropped, the task finds its body ended.
-    async fn in_task<T, W, F>(&self, body: UploadBody, work: W) -> Result<T, Error>
+    async fn in_task<T, W, F>(
+        &self,
+        body: UploadBody,
+        success: Outcome,
+        work: W,
+    ) -> Result<T, Error>
     where
         T: Send + 'static,
         W: FnOnce(BodyReader) -> F,
@@ -229,11 +235,20 @@ impl Registry {
     {
         let gone = CancellationToken::new();
         let body = body.reader(self.uploads().settings().pace, gone.clone());
-        let task = self.uploads().spawn(work(body));
+        let metrics = self.uploads().metrics().clone();
+        let work = work(body);
+        let task = self.uploads().spawn(async move {
+            let _running = metrics.begin();
+            let outcome = work.await;
+            metrics.ended(outcome.as_ref().err(), success);
+            outcome
+        });
         let _request = gone.drop_guard();
-        match task.await {
+        match task.await.map_err(JoinError::try_into_panic) {
             Ok(outcome) => outcome,
-            Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // Nobody aborts these tasks but a runtime that ends.
+            Err(Err(_aborted)) => Err(Error::BodyInterrupted),
         }
     }
 

@@ -1,11 +1,10 @@
-//! Bytes to and from the SDK.
+//! Bytes on their way to the SDK.
 
-use super::failure;
-use crate::{Content, Error};
+use crate::Content;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
-use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use http_body::{Body, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
@@ -29,18 +28,6 @@ pub(super) fn send(content: Content) -> ByteStream {
 /// A length as the SDK wants it.
 pub(super) fn length(len: u64) -> i64 {
     i64::try_from(len).expect("a part has at most 5 GiB")
-}
-
-/// A response body as a stream; dropping it ends the transfer.
-pub(super) fn read(body: ByteStream) -> BoxStream<'static, Result<Bytes, Error>> {
-    stream::try_unfold(body, |mut body| async move {
-        let next = body
-            .try_next()
-            .await
-            .map_err(|cause| failure::in_stream(&cause))?;
-        Ok(next.map(|bytes| (bytes, body)))
-    })
-    .boxed()
 }
 
 /// A file of known length as a request body. The mutex makes it `Sync`, which the SDK asks for;

@@ -5,4 +5,5 @@
 mod adopted;
 mod directory;
 mod s3;
+mod s3_wire;
 mod suite;

@@ -70,11 +70,13 @@ impl Registry {
             let _committed = tx.commit().await?;
         }
         let deleted = gone.len() as u64;
-        Ok(Deletion {
+        let deletion = Deletion {
             deleted,
             kept: asked - deleted,
             refused: claimed.refused.len() as u64,
-        })
+        };
+        self.uploads().metrics().deletion(&deletion);
+        Ok(deletion)
     }
 }
 

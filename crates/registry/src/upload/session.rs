@@ -166,6 +166,7 @@ impl Session {
             }
             let fits = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
             let piece = bytes.split_to(fits);
+            registry.uploads().metrics().received(piece.len());
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(&piece);
             }
@@ -245,6 +246,7 @@ impl Session {
             other => other?,
         };
         drop(reserved);
+        registry.uploads().metrics().part();
         self.new_parts.push(StoredPart {
             number,
             tag: tag.as_str().to_owned(),

@@ -1,7 +1,9 @@
 //! The engine's bounds, and what all its uploads share.
 
 use super::body::Pace;
+use super::metrics::UploadMetrics;
 use portolan_blobs::{ByteBudget, PartSchedule};
+use prometheus_client::registry::Registry;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -76,6 +78,7 @@ impl UploadSettings {
 pub struct Uploads {
     settings: UploadSettings,
     tasks: TaskTracker,
+    metrics: UploadMetrics,
 }
 
 impl Uploads {
@@ -84,12 +87,22 @@ impl Uploads {
         Self {
             settings,
             tasks: TaskTracker::new(),
+            metrics: UploadMetrics::default(),
         }
+    }
+
+    /// Puts what is counted onto the metrics page.
+    pub fn register(&self, page: &mut Registry) {
+        self.metrics.register(page);
     }
 
     /// The bounds.
     pub fn settings(&self) -> &UploadSettings {
         &self.settings
+    }
+
+    pub(super) fn metrics(&self) -> &UploadMetrics {
+        &self.metrics
     }
 
     pub(super) fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>

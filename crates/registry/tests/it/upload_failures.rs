@@ -150,3 +150,29 @@ async fn objects_that_the_store_keeps_are_deleted_later() {
     assert_eq!(registry.delete_objects(10).await.unwrap().deleted, 3);
     site.nothing_is_left_over(&registry).await;
 }
+
+#[tokio::test]
+async fn an_object_that_is_a_blobs_is_never_deleted_and_is_counted() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = Client {
+        registry: &registry,
+        caller: &site.caller,
+        name: name("a/b"),
+    };
+    let content = bytes(3, 5_000);
+    let id = client.start().await;
+    client
+        .finish(id, sha256(&content), body(&content))
+        .await
+        .unwrap();
+    // What no code of ours does.
+    site.run(
+        "INSERT INTO object_delete (store_id, storage_key, reason, not_before)
+         SELECT store_id, storage_key, 'upload', now() FROM blob",
+    )
+    .await;
+    let deletion = registry.delete_objects(10).await.unwrap();
+    assert_eq!((deletion.deleted, deletion.refused), (0, 1));
+    assert!(client.pull(sha256(&content)).await == content);
+}
