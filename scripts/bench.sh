@@ -71,7 +71,7 @@ http {
         location = /v2/ { return 200 '{}'; }
         location / {
             if (\$request_method = PUT) { return 201; }
-            if (\$request_method = POST) { add_header Location /v2/floor/blobs/uploads/1; return 202; }
+            if (\$request_method = POST) { add_header Location /v2/floor/blobs/uploads/1 always; return 202; }
             return 200 '$body';
         }
     }
@@ -126,10 +126,11 @@ round=1
 while [ "$round" -le "$ROUNDS" ]; do
     for scenario in "${SMALL[@]}" "${REST[@]}" "${HEAVY[@]}"; do
         for server in portolan portolan_s3 docker-registry distribution distribution-s3 nginx; do
-            options=(--scenario "$scenario" --seconds "$SECONDS_EACH" --warm-up 1 --clients "$CLIENTS")
             case $scenario in
-                *-256m) options+=(--clients 2 --max-requests 6 --warm-up 0 --seconds 60) ;;
+                *-256m) options=(--clients 2 --max-requests 6 --warm-up 0 --seconds 60) ;;
+                *) options=(--clients "$CLIENTS" --warm-up 1 --seconds "$SECONDS_EACH") ;;
             esac
+            options+=(--scenario "$scenario")
             case $server/$scenario in
                 nginx/manifest-* | nginx/blob-1k) ;;
                 nginx/*) continue ;;
