@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// Starts a request; `target` is a path with its query, or an absolute URL of this server.
-    pub fn request(&self, method: Method, target: &str) -> Asking<'_> {
+    pub fn request(&self, method: Method, target: &str) -> Asking {
         let uri = match target.strip_prefix('/') {
             Some(_) => format!("http://{}{target}", self.address),
             None => target.to_owned(),
@@ -98,7 +98,7 @@ impl Client {
                 .insert(AUTHORIZATION, authorization.clone());
         }
         Asking {
-            client: self,
+            client: self.clone(),
             request,
         }
     }
@@ -137,12 +137,12 @@ impl Client {
 /// A request that is being put together.
 #[derive(Debug)]
 #[must_use = "a request is sent by `send`"]
-pub struct Asking<'a> {
-    client: &'a Client,
+pub struct Asking {
+    client: Client,
     request: Request<Body>,
 }
 
-impl Asking<'_> {
+impl Asking {
     /// Adds a header line.
     pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl AsRef<[u8]>) -> Self {
         let Ok(name) = name.try_into() else {

@@ -11,7 +11,9 @@ use tokio::time::timeout;
 
 /// The announced length; `None` for a body that ends by itself.
 pub(super) fn length(headers: &HeaderMap) -> Result<Option<u64>, Error> {
-    let Some(announced) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
+    let Some(announced) = headers.get(CONTENT_LENGTH) else {
+        return Ok(None);
+    };
     let length = announced.to_str().ok().and_then(|text| text.parse().ok());
     length.map(Some).ok_or(Error::LengthInvalid)
 }
@@ -27,14 +29,18 @@ pub(super) async fn manifest(request: Request, settings: &Settings) -> Result<By
         return Err(Error::ManifestTooLarge { limit });
     }
     let read = collect(request, limit);
-    timeout(settings.manifest_deadline, read).await.map_err(|_| Error::BodyTimeout)?
+    timeout(settings.manifest_deadline, read)
+        .await
+        .map_err(|_| Error::BodyTimeout)?
 }
 
 async fn collect(request: Request, limit: usize) -> Result<Bytes, Error> {
     let mut body = request.into_body();
     let mut content = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(|_| Error::BodyInterrupted)?.into_data() else { continue };
+        let Ok(piece) = frame.map_err(|_| Error::BodyInterrupted)?.into_data() else {
+            continue;
+        };
         if content.len() + piece.len() > limit {
             return Err(Error::ManifestTooLarge { limit });
         }
@@ -46,5 +52,8 @@ async fn collect(request: Request, limit: usize) -> Result<Bytes, Error> {
 /// An upload's bytes as they come; the registry bounds their number, their pace and their silence.
 pub(super) fn upload(request: Request) -> Result<UploadBody, Error> {
     let length = length(request.headers())?;
-    Ok(UploadBody::new(request.into_body().into_data_stream(), length))
+    Ok(UploadBody::new(
+        request.into_body().into_data_stream(),
+        length,
+    ))
 }

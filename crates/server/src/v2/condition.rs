@@ -22,7 +22,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Demand {
 
 impl Demand {
     fn read(headers: &HeaderMap) -> Result<Self, Error> {
-        match (headers.contains_key(IF_MATCH), headers.contains_key(IF_NONE_MATCH)) {
+        match (
+            headers.contains_key(IF_MATCH),
+            headers.contains_key(IF_NONE_MATCH),
+        ) {
             (false, false) => Ok(Self(None)),
             (true, false) if any(headers, &IF_MATCH) => Ok(Self(Some(Expect::Exists))),
             (true, false) => Ok(Self(Some(Expect::AnyOf(strong(headers, &IF_MATCH))))),
@@ -53,7 +56,9 @@ pub(super) fn is_known(headers: &HeaderMap, digest: &Digest) -> bool {
 ///
 /// A date is never a strong validator here, so it means the whole content (RFC 9110, section 13.1.5).
 pub(super) fn range_applies(headers: &HeaderMap, digest: &Digest) -> bool {
-    headers.get(IF_RANGE).is_none_or(|validator| *validator == header::etag(digest))
+    headers
+        .get(IF_RANGE)
+        .is_none_or(|validator| *validator == header::etag(digest))
 }
 
 fn any(headers: &HeaderMap, name: &HeaderName) -> bool {
@@ -86,7 +91,10 @@ mod tests {
 
     fn headers(lines: &[(&'static str, String)]) -> HeaderMap {
         let line = |(name, value): &(&'static str, String)| {
-            (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap())
+            (
+                HeaderName::from_static(name),
+                HeaderValue::try_from(value).unwrap(),
+            )
         };
         lines.iter().map(line).collect()
     }
@@ -98,7 +106,10 @@ mod tests {
         let list = format!("\"{one}\", W/\"{two}\", \"no digest\"");
 
         assert!(demand(&[]).unwrap().0.is_none());
-        assert!(matches!(demand(&[("if-match", "*".into())]).unwrap().0, Some(Expect::Exists)));
+        assert!(matches!(
+            demand(&[("if-match", "*".into())]).unwrap().0,
+            Some(Expect::Exists)
+        ));
         assert!(matches!(
             demand(&[("if-none-match", "*".into())]).unwrap().0,
             Some(Expect::Absent)
@@ -116,11 +127,18 @@ mod tests {
     #[test]
     fn a_reader_may_have_the_content_already() {
         let (one, two) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
-        for known in [format!("\"{one}\""), format!("W/\"{one}\""), format!("\"x\",\"{one}\"")] {
+        for known in [
+            format!("\"{one}\""),
+            format!("W/\"{one}\""),
+            format!("\"x\",\"{one}\""),
+        ] {
             assert!(is_known(&headers(&[("if-none-match", known)]), &one));
         }
         assert!(is_known(&headers(&[("if-none-match", "*".into())]), &one));
-        assert!(!is_known(&headers(&[("if-none-match", format!("\"{two}\""))]), &one));
+        assert!(!is_known(
+            &headers(&[("if-none-match", format!("\"{two}\""))]),
+            &one
+        ));
         assert!(!is_known(&headers(&[]), &one));
     }
 
@@ -128,8 +146,14 @@ mod tests {
     fn a_range_of_other_content_is_not_sent() {
         let (one, two) = (Digest::sha256(b"1"), Digest::sha256(b"2"));
         assert!(range_applies(&headers(&[]), &one));
-        assert!(range_applies(&headers(&[("if-range", format!("\"{one}\""))]), &one));
-        assert!(!range_applies(&headers(&[("if-range", format!("\"{two}\""))]), &one));
+        assert!(range_applies(
+            &headers(&[("if-range", format!("\"{one}\""))]),
+            &one
+        ));
+        assert!(!range_applies(
+            &headers(&[("if-range", format!("\"{two}\""))]),
+            &one
+        ));
         let date = "Sun, 06 Nov 1994 08:49:37 GMT".to_owned();
         assert!(!range_applies(&headers(&[("if-range", date)]), &one));
     }

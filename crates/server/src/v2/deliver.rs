@@ -45,7 +45,10 @@ pub(super) async fn content(
         // Several ranges at once are answered with the whole, which every client that asks for them
         // takes. Not by redirect: what a store makes of them differs from store to store.
         RequestedRange::Whole | RequestedRange::Several => Part::Whole,
-        RequestedRange::One { start, end_inclusive } => Part::Range(start, end_inclusive),
+        RequestedRange::One {
+            start,
+            end_inclusive,
+        } => Part::Range(start, end_inclusive),
         RequestedRange::Unsatisfiable => {
             return Err(Error::RangeNotSatisfiable { size: found.size });
         }
@@ -94,7 +97,9 @@ async fn streamed(
         Part::Whole => None,
         Part::Range(first, last) => Some(first..=last),
     };
-    Ok(Body::from_stream(registry.open(store, key, range).await?.bytes))
+    Ok(Body::from_stream(
+        registry.open(store, key, range).await?.bytes,
+    ))
 }
 
 fn validators(found: &BlobAnswer) -> [(HeaderName, HeaderValue); 4] {
@@ -108,7 +113,10 @@ fn validators(found: &BlobAnswer) -> [(HeaderName, HeaderValue); 4] {
 
 fn respond(found: &BlobAnswer, part: Part, body: Body) -> Response {
     let kind = [
-        (CONTENT_TYPE, HeaderValue::from_static(media_type::OCTET_STREAM)),
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static(media_type::OCTET_STREAM),
+        ),
         // oras seeks only where this is said.
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
     ];
@@ -121,9 +129,19 @@ fn respond(found: &BlobAnswer, part: Part, body: Body) -> Response {
         Part::Range(first, last) => {
             let length = [
                 (CONTENT_LENGTH, HeaderValue::from(last - first + 1)),
-                (CONTENT_RANGE, header::value(format_args!("bytes {first}-{last}/{size}"))),
+                (
+                    CONTENT_RANGE,
+                    header::value(format_args!("bytes {first}-{last}/{size}")),
+                ),
             ];
-            (StatusCode::PARTIAL_CONTENT, validators(found), kind, length, body).into_response()
+            (
+                StatusCode::PARTIAL_CONTENT,
+                validators(found),
+                kind,
+                length,
+                body,
+            )
+                .into_response()
         }
     }
 }

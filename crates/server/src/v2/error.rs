@@ -77,7 +77,7 @@ pub(crate) enum Error {
     #[error("the body ended early")]
     BodyInterrupted,
     /// A precondition that this registry does not evaluate, and therefore must not ignore.
-    #[error("only `If-Match`, or `If-None-Match: *`, is supported here")]
+    #[error("of a tag, `If-Match` or `If-None-Match: *` can be demanded, and nothing else")]
     ConditionUnsupported,
     /// The content is not what `If-Match` demands.
     #[error("the content does not meet the request's condition")]
@@ -140,12 +140,18 @@ impl Error {
     pub(super) fn in_upload(error: Refusal, name: &RepositoryName) -> Self {
         let name = name.clone();
         match error {
-            Refusal::RangeOutOfOrder { id, received } => {
-                Self::ChunkRefused(ChunkRefused { name, id, received, busy: false })
-            }
-            Refusal::UploadBusy { id, received } => {
-                Self::ChunkRefused(ChunkRefused { name, id, received, busy: true })
-            }
+            Refusal::RangeOutOfOrder { id, received } => Self::ChunkRefused(ChunkRefused {
+                name,
+                id,
+                received,
+                busy: false,
+            }),
+            Refusal::UploadBusy { id, received } => Self::ChunkRefused(ChunkRefused {
+                name,
+                id,
+                received,
+                busy: true,
+            }),
             other => Self::Registry(other),
         }
     }
@@ -244,6 +250,8 @@ impl Error {
     /// Headers that belong to the error itself.
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
+        // A 404 that a cache before us remembers would hide the push that follows.
+        headers.insert(http_header::CACHE_CONTROL, header::NO_STORE);
         match self {
             Self::Registry(
                 Refusal::Overloaded { retry_after }
@@ -269,8 +277,10 @@ impl Error {
                 );
             }
             Self::ChunkRefused(at) => {
-                headers
-                    .insert(http_header::LOCATION, header::upload_location(&at.name, &at.id));
+                headers.insert(
+                    http_header::LOCATION,
+                    header::upload_location(&at.name, &at.id),
+                );
                 headers.insert(http_header::RANGE, header::upload_range(at.received));
                 headers.insert(header::UPLOAD_UUID, header::value(at.id));
                 if at.busy {
@@ -289,7 +299,9 @@ impl Error {
             return json!({ "errors": entries });
         }
         let mut entry = json!({ "code": self.code().as_str(), "message": self.message() });
-        let detail = request.map(|id| json!({ "request": id })).or_else(|| self.detail());
+        let detail = request
+            .map(|id| json!({ "request": id }))
+            .or_else(|| self.detail());
         if let Some(detail) = detail {
             entry["detail"] = detail;
         }

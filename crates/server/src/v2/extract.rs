@@ -50,7 +50,9 @@ impl Item for UploadId {
 
     fn read(segment: &str) -> Result<Self, Error> {
         // What cannot be an upload's id is the id of no upload.
-        segment.parse().map_err(|_| Error::Registry(Refusal::UploadUnknown))
+        segment
+            .parse()
+            .map_err(|_| Error::Registry(Refusal::UploadUnknown))
     }
 }
 
@@ -67,13 +69,18 @@ impl<S: Send + Sync, T: Item> FromRequestParts<S> for In<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let path = path(parts, state).await?;
-        Ok(Self { name: name(&path)?, item: T::read(segment(&path, T::PARAMETER)?)? })
+        Ok(Self {
+            name: name(&path)?,
+            item: T::read(segment(&path, T::PARAMETER)?)?,
+        })
     }
 }
 
 /// The route's parameters, decoded. What is no UTF-8 is no path of this API.
 async fn path<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathParams, Error> {
-    RawPathParams::from_request_parts(parts, state).await.map_err(|_| Error::NoSuchEndpoint)
+    RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| Error::NoSuchEndpoint)
 }
 
 fn segment<'a>(path: &'a RawPathParams, parameter: &str) -> Result<&'a str, Error> {
@@ -111,11 +118,16 @@ impl Parameters {
 
     /// Every value of a parameter.
     pub(super) fn all(&self, parameter: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(name, _)| name == parameter).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .filter(move |(name, _)| name == parameter)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A digest that need not be there.
     pub(super) fn digest(&self, parameter: &str) -> Result<Option<Digest>, Error> {
-        self.first(parameter).map(|text| text.parse().map_err(Error::DigestInvalid)).transpose()
+        self.first(parameter)
+            .map(|text| text.parse().map_err(Error::DigestInvalid))
+            .transpose()
     }
 }

@@ -63,16 +63,24 @@ fn complete(response: &mut Response, asked: &Asked, error: &Error, challenger: &
             Unauthorized::InsufficientScope => Some(ChallengeError::InsufficientScope),
         };
         let challenge = challenger.challenge(origin, scope.as_deref(), fault);
-        response.headers_mut().insert(http_header::WWW_AUTHENTICATE, challenge);
+        response
+            .headers_mut()
+            .insert(http_header::WWW_AUTHENTICATE, challenge);
     }
     if error.status().is_server_error() {
-        let id = asked.id.as_ref().map(ToString::to_string).unwrap_or_default();
+        let id = asked
+            .id
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let (path, cause) = (asked.uri.path(), causes(error));
         tracing::error!(request = id, path, cause, "request {id} failed: {cause}");
         let retry = response.headers_mut().remove(http_header::RETRY_AFTER);
         *response = (error.status(), Json(error.envelope(Some(&id)))).into_response();
         if let Some(retry) = retry {
-            response.headers_mut().insert(http_header::RETRY_AFTER, retry);
+            response
+                .headers_mut()
+                .insert(http_header::RETRY_AFTER, retry);
         }
     }
 }

@@ -104,13 +104,22 @@ mod tests {
     fn names_become_one_segment() {
         for (asked, expected) in [
             ("/v2/a/manifests/x", "/v2/a/manifests/x"),
-            ("/v2/a/b/c/manifests/x?tag=1&tag=2", "/v2/a%2Fb%2Fc/manifests/x?tag=1&tag=2"),
+            (
+                "/v2/a/b/c/manifests/x?tag=1&tag=2",
+                "/v2/a%2Fb%2Fc/manifests/x?tag=1&tag=2",
+            ),
             ("/v2/a/b/blobs/sha256:ab", "/v2/a%2Fb/blobs/sha256:ab"),
             ("/v2/a/b/blobs/uploads", "/v2/a%2Fb/blobs/uploads"),
             ("/v2/a/b/blobs/uploads/", "/v2/a%2Fb/blobs/uploads/"),
-            ("/v2/a/b/blobs/uploads/7?digest=d", "/v2/a%2Fb/blobs/uploads/7?digest=d"),
+            (
+                "/v2/a/b/blobs/uploads/7?digest=d",
+                "/v2/a%2Fb/blobs/uploads/7?digest=d",
+            ),
             ("/v2/a/b/tags/list", "/v2/a%2Fb/tags/list"),
-            ("/v2/a/b/referrers/sha256:ab", "/v2/a%2Fb/referrers/sha256:ab"),
+            (
+                "/v2/a/b/referrers/sha256:ab",
+                "/v2/a%2Fb/referrers/sha256:ab",
+            ),
         ] {
             assert_eq!(folded(asked), expected);
         }
@@ -119,14 +128,35 @@ mod tests {
     #[test]
     fn a_repository_may_be_called_like_an_endpoint() {
         for (asked, expected) in [
-            ("/v2/blobs/uploads/manifests/x", "/v2/blobs%2Fuploads/manifests/x"),
-            ("/v2/blobs/uploads/blobs/sha256:ab", "/v2/blobs%2Fuploads/blobs/sha256:ab"),
-            ("/v2/blobs/uploads/blobs/uploads/", "/v2/blobs%2Fuploads/blobs/uploads/"),
-            ("/v2/blobs/uploads/blobs/uploads/7", "/v2/blobs%2Fuploads/blobs/uploads/7"),
-            ("/v2/blobs/uploads/tags/list", "/v2/blobs%2Fuploads/tags/list"),
+            (
+                "/v2/blobs/uploads/manifests/x",
+                "/v2/blobs%2Fuploads/manifests/x",
+            ),
+            (
+                "/v2/blobs/uploads/blobs/sha256:ab",
+                "/v2/blobs%2Fuploads/blobs/sha256:ab",
+            ),
+            (
+                "/v2/blobs/uploads/blobs/uploads/",
+                "/v2/blobs%2Fuploads/blobs/uploads/",
+            ),
+            (
+                "/v2/blobs/uploads/blobs/uploads/7",
+                "/v2/blobs%2Fuploads/blobs/uploads/7",
+            ),
+            (
+                "/v2/blobs/uploads/tags/list",
+                "/v2/blobs%2Fuploads/tags/list",
+            ),
             ("/v2/tags/list/tags/list", "/v2/tags%2Flist/tags/list"),
-            ("/v2/manifests/manifests/manifests", "/v2/manifests/manifests/manifests"),
-            ("/v2/a/manifests/b/manifests/x", "/v2/a%2Fmanifests%2Fb/manifests/x"),
+            (
+                "/v2/manifests/manifests/manifests",
+                "/v2/manifests/manifests/manifests",
+            ),
+            (
+                "/v2/a/manifests/b/manifests/x",
+                "/v2/a%2Fmanifests%2Fb/manifests/x",
+            ),
         ] {
             assert_eq!(folded(asked), expected);
         }
@@ -154,8 +184,14 @@ mod tests {
     #[test]
     fn a_literal_percent_sign_is_never_decoded() {
         assert_eq!(folded("/v2/a%2Fb/manifests/x"), "/v2/a%252Fb/manifests/x");
-        assert_eq!(folded("/v2/a/%2e%2e/b/manifests/x"), "/v2/a%2F%252e%252e%2Fb/manifests/x");
-        assert_eq!(folded("/v2/a/blobs/sha256%3Aab"), "/v2/a/blobs/sha256%253Aab");
+        assert_eq!(
+            folded("/v2/a/%2e%2e/b/manifests/x"),
+            "/v2/a%2F%252e%252e%2Fb/manifests/x"
+        );
+        assert_eq!(
+            folded("/v2/a/blobs/sha256%3Aab"),
+            "/v2/a/blobs/sha256%253Aab"
+        );
     }
 
     #[test]

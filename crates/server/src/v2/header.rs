@@ -30,8 +30,13 @@ pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// What stays as it is in a query: RFC 3986's unreserved characters, and `/` and `:`, which are allowed
 /// there and make names and digests readable.
-const QUERY: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b':');
 
 /// Turns what only holds visible ASCII into a header's value.
 pub(crate) fn value(text: impl Display) -> HeaderValue {
@@ -89,7 +94,9 @@ pub(crate) fn warnings(texts: impl IntoIterator<Item = impl Display>) -> Vec<Hea
     let mut headers = Vec::new();
     for text in texts {
         let quoted = text.to_string().replace('\\', "\\\\").replace('"', "\\\"");
-        let Ok(header) = HeaderValue::try_from(format!("299 - \"{quoted}\"")) else { continue };
+        let Ok(header) = HeaderValue::try_from(format!("299 - \"{quoted}\"")) else {
+            continue;
+        };
         if header.len() > room {
             break;
         }
@@ -112,7 +119,10 @@ mod tests {
 
     #[test]
     fn the_link_to_the_next_page_has_path_and_query_only() {
-        assert_eq!(next_page("/v2/a/tags/list", &[]), r#"</v2/a/tags/list>; rel="next""#);
+        assert_eq!(
+            next_page("/v2/a/tags/list", &[]),
+            r#"</v2/a/tags/list>; rel="next""#
+        );
         assert_eq!(
             next_page("/v2/_catalog", &[("n", "2"), ("last", "a/b+c>d")]),
             r#"</v2/_catalog?n=2&last=a/b%2Bc%3Ed>; rel="next""#
@@ -123,6 +133,9 @@ mod tests {
     fn warnings_are_quoted_and_stay_under_the_limit() {
         assert_eq!(warnings([r#"say "a\b""#]), [r#"299 - "say \"a\\b\"""#]);
         let many = warnings((0..100).map(|_| "x".repeat(100)));
-        assert_eq!(many.iter().map(axum::http::HeaderValue::len).sum::<usize>(), 37 * 108);
+        assert_eq!(
+            many.iter().map(axum::http::HeaderValue::len).sum::<usize>(),
+            37 * 108
+        );
     }
 }

@@ -33,7 +33,16 @@ pub(super) async fn linger(
     let waits = request.headers().contains_key(header::EXPECT);
     let left = Left::default();
     let home = left.clone();
-    let response = next.run(request.map(|body| Lent { body, home, polled: false }.into())).await;
+    let response = next
+        .run(request.map(|body| {
+            Lent {
+                body,
+                home,
+                polled: false,
+            }
+            .into()
+        }))
+        .await;
     if let Some((body, polled)) = left.take()
         && (polled || !waits)
     {
@@ -47,7 +56,9 @@ pub(super) async fn linger(
 async fn drain(mut body: Body, bound: u64) {
     let mut read = 0;
     while read + body.size_hint().lower() <= bound {
-        let Some(Ok(frame)) = body.frame().await else { return };
+        let Some(Ok(frame)) = body.frame().await else {
+            return;
+        };
         read += frame.data_ref().map_or(0, |data| data.len() as u64);
     }
 }
@@ -149,7 +160,9 @@ mod tests {
             .layer(from_fn_with_state(settings, linger));
         let mut request = Request::post("/").body(Body::from_stream(body)).unwrap();
         if expect {
-            request.headers_mut().insert(header::EXPECT, "100-continue".parse().unwrap());
+            request
+                .headers_mut()
+                .insert(header::EXPECT, "100-continue".parse().unwrap());
         }
         router.oneshot(request).await.unwrap();
         taken.load(Ordering::Relaxed)

@@ -18,10 +18,15 @@ use std::fmt::Write as _;
 pub(super) async fn get(
     State(registry): State<Registry>,
     Extension(caller): Extension<Caller>,
-    In { name, item: reference }: In<Reference>,
+    In {
+        name,
+        item: reference,
+    }: In<Reference>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let mut found = registry.manifest(&caller, &name, &reference, Purpose::Get).await?;
+    let mut found = registry
+        .manifest(&caller, &name, &reference, Purpose::Get)
+        .await?;
     let payload = found.payload.take().unwrap_or_default();
     Ok(answer(&found, &reference, &headers, payload.into()))
 }
@@ -29,10 +34,15 @@ pub(super) async fn get(
 pub(super) async fn head(
     State(registry): State<Registry>,
     Extension(caller): Extension<Caller>,
-    In { name, item: reference }: In<Reference>,
+    In {
+        name,
+        item: reference,
+    }: In<Reference>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let found = registry.manifest(&caller, &name, &reference, Purpose::Head).await?;
+    let found = registry
+        .manifest(&caller, &name, &reference, Purpose::Head)
+        .await?;
     Ok(answer(&found, &reference, &headers, Body::empty()))
 }
 
@@ -40,18 +50,30 @@ pub(super) async fn put(
     State(registry): State<Registry>,
     State(settings): State<Settings>,
     Extension(caller): Extension<Caller>,
-    In { name, item: reference }: In<Reference>,
+    In {
+        name,
+        item: reference,
+    }: In<Reference>,
     demand: Demand,
     parameters: Parameters,
     request: Request,
 ) -> Result<Response, Error> {
     let tags = tags(&parameters, registry.limits().tags_per_push)?;
+    if tags.is_empty() && demand.0.is_some() && matches!(reference, Reference::Digest(_)) {
+        return Err(Error::ConditionUnsupported);
+    }
     let content_type = content_type(request.headers())?;
     // Before the body: nobody who may not push makes us hold 4 MiB.
     registry.authorize_push(&caller, &name).await?;
     let payload = body::manifest(request, &settings).await?;
     let many = !tags.is_empty();
-    let put = PutManifest { reference, tags, content_type, payload, expect: demand.0 };
+    let put = PutManifest {
+        reference,
+        tags,
+        content_type,
+        payload,
+        expect: demand.0,
+    };
     let pushed = registry.put_manifest(&caller, &name, put).await?;
     Ok(created(&name, &pushed, many))
 }
@@ -59,12 +81,17 @@ pub(super) async fn put(
 pub(super) async fn delete(
     State(registry): State<Registry>,
     Extension(caller): Extension<Caller>,
-    In { name, item: reference }: In<Reference>,
+    In {
+        name,
+        item: reference,
+    }: In<Reference>,
     demand: Demand,
 ) -> Result<StatusCode, Error> {
     match &reference {
         Reference::Tag(tag) => {
-            registry.delete_tag(&caller, &name, tag, demand.0.as_ref()).await?;
+            registry
+                .delete_tag(&caller, &name, tag, demand.0.as_ref())
+                .await?;
         }
         Reference::Digest(digest) if demand.allows(digest) => {
             registry.delete_manifest(&caller, &name, digest).await?;
@@ -143,8 +170,12 @@ fn tags(parameters: &Parameters, limit: usize) -> Result<Vec<TagName>, Error> {
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>, Error> {
-    let Some(declared) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let Some(declared) = headers.get(CONTENT_TYPE) else {
+        return Ok(None);
+    };
     // What is not ASCII is no media type, and is refused as one.
     let text = declared.to_str().unwrap_or("?");
-    MediaType::from_content_type(text).map(Some).map_err(Error::ContentTypeInvalid)
+    MediaType::from_content_type(text)
+        .map(Some)
+        .map_err(Error::ContentTypeInvalid)
 }

@@ -31,7 +31,10 @@ impl Page {
     pub(super) fn read(parameters: &Parameters) -> Result<Self, Error> {
         let n = parameters.first("n").map(number).transpose()?;
         let last = parameters.first("last").filter(|last| !last.is_empty());
-        Ok(Self { n, last: last.map(str::to_owned) })
+        Ok(Self {
+            n,
+            last: last.map(str::to_owned),
+        })
     }
 
     /// The `Link` to the page after `last`, on `path` with the same size and `others`.
@@ -83,13 +86,19 @@ mod tests {
     fn a_page_is_read_from_the_query() {
         assert_eq!(page(""), Some((None, None)));
         assert_eq!(page("n=0"), Some((Some(0), None)));
-        assert_eq!(page("n=10000&last=v1&ns=x"), Some((Some(10_000), Some("v1".to_owned()))));
+        assert_eq!(
+            page("n=10000&last=v1&ns=x"),
+            Some((Some(10_000), Some("v1".to_owned())))
+        );
         assert_eq!(page("last="), Some((None, None)));
     }
 
     #[test]
     fn a_number_too_large_for_any_list_is_no_error() {
-        assert_eq!(page("n=99999999999999999999999999"), Some((Some(u64::MAX), None)));
+        assert_eq!(
+            page("n=99999999999999999999999999"),
+            Some((Some(u64::MAX), None))
+        );
     }
 
     #[test]

@@ -15,39 +15,70 @@ use serde_json::{Value, json};
 pub(super) async fn list(
     State(registry): State<Registry>,
     Extension(caller): Extension<Caller>,
-    In { name, item: subject }: In<Digest>,
+    In {
+        name,
+        item: subject,
+    }: In<Digest>,
     page: Page,
     parameters: Parameters,
 ) -> Result<Response, Error> {
     let filter = filter(&parameters)?;
     let after = parameters.digest("last")?;
-    let found =
-        registry.referrers(&caller, &name, &subject, filter.as_ref(), after.as_ref(), page.n).await;
+    let found = registry
+        .referrers(
+            &caller,
+            &name,
+            &subject,
+            filter.as_ref(),
+            after.as_ref(),
+            page.n,
+        )
+        .await;
     let found = or_empty(found)?;
     let path = format!("/v2/{}/referrers/{subject}", name.requested());
-    let last = found.referrers.last().filter(|_| found.more).map(|last| last.digest.to_string());
-    let filtered: Vec<(&str, &str)> =
-        filter.iter().map(|kind| ("artifactType", kind.as_str())).collect();
-    let link = last.map(|last| page.after(&path, &last, &filtered)).unwrap_or_default();
+    let last = found
+        .referrers
+        .last()
+        .filter(|_| found.more)
+        .map(|last| last.digest.to_string());
+    let filtered: Vec<(&str, &str)> = filter
+        .iter()
+        .map(|kind| ("artifactType", kind.as_str()))
+        .collect();
+    let link = last
+        .map(|last| page.after(&path, &last, &filtered))
+        .unwrap_or_default();
     let mut response = (link, index(&found.referrers)).into_response();
     if filter.is_some() {
         let applied = HeaderValue::from_static("artifactType");
-        response.headers_mut().insert(header::FILTERS_APPLIED, applied);
+        response
+            .headers_mut()
+            .insert(header::FILTERS_APPLIED, applied);
     }
     Ok(response)
 }
 
 /// Which type of artifact is wanted; an empty one is no filter.
 fn filter(parameters: &Parameters) -> Result<Option<MediaType>, Error> {
-    let given = parameters.first("artifactType").filter(|given| !given.is_empty());
-    given.map(|text| text.parse().map_err(|_| Error::ParameterInvalid("artifactType"))).transpose()
+    let given = parameters
+        .first("artifactType")
+        .filter(|given| !given.is_empty());
+    given
+        .map(|text| {
+            text.parse()
+                .map_err(|_| Error::ParameterInvalid("artifactType"))
+        })
+        .transpose()
 }
 
 /// A 404 would send clients to the tag schema of registries without this API, so a repository that
 /// does not exist yet has no referrers. Who may not know of it has been refused before.
 fn or_empty(found: Result<ReferrerPage, Refusal>) -> Result<ReferrerPage, Refusal> {
     match found {
-        Err(Refusal::NameUnknown) => Ok(ReferrerPage { referrers: Vec::new(), more: false }),
+        Err(Refusal::NameUnknown) => Ok(ReferrerPage {
+            referrers: Vec::new(),
+            more: false,
+        }),
         other => other,
     }
 }
@@ -60,7 +91,10 @@ fn index(referrers: &[Referrer]) -> Response {
         "manifests": manifests,
     });
     let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX)),
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static(media_type::OCI_INDEX),
+        ),
         (CACHE_CONTROL, header::NO_STORE),
     ];
     (headers, index.to_string()).into_response()

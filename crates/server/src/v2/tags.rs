@@ -24,10 +24,21 @@ pub(super) async fn list(
     InRepository(name): InRepository,
     page: Page,
 ) -> Result<Response, Error> {
-    let found = registry.tags(&caller, &name, page.last.as_deref(), page.n).await?;
+    let found = registry
+        .tags(&caller, &name, page.last.as_deref(), page.n)
+        .await?;
     let path = format!("/v2/{}/tags/list", name.requested());
-    let last = found.tags.last().filter(|_| found.more).map(TagName::as_str);
-    let link = last.map(|last| page.after(&path, last, &[])).unwrap_or_default();
-    let list = TagList { name: name.requested(), tags: found.tags };
+    let last = found
+        .tags
+        .last()
+        .filter(|_| found.more)
+        .map(TagName::as_str);
+    let link = last
+        .map(|last| page.after(&path, last, &[]))
+        .unwrap_or_default();
+    let list = TagList {
+        name: name.requested(),
+        tags: found.tags,
+    };
     Ok(([(CACHE_CONTROL, header::NO_STORE)], link, Json(list)).into_response())
 }

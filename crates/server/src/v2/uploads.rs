@@ -56,7 +56,10 @@ pub(super) async fn start(
         Start::Upload(algorithm) => algorithm,
     };
     let status = registry.start_upload(&caller, &name, algorithm).await?;
-    let chunk_min = [(header::CHUNK_MIN_LENGTH, HeaderValue::from(settings.chunk_min))];
+    let chunk_min = [(
+        header::CHUNK_MIN_LENGTH,
+        HeaderValue::from(settings.chunk_min),
+    )];
     Ok((StatusCode::ACCEPTED, progress(&name, &status), chunk_min).into_response())
 }
 
@@ -82,7 +85,9 @@ pub(super) async fn finish(
     parameters: Parameters,
     request: Request,
 ) -> Result<Response, Error> {
-    let digest = parameters.digest("digest")?.ok_or(Error::ParameterMissing("digest"))?;
+    let digest = parameters
+        .digest("digest")?
+        .ok_or(Error::ParameterMissing("digest"))?;
     let range = range(&registry, &caller, &name, id, request.headers()).await?;
     let body = body::upload(request)?;
     let committed = registry
@@ -120,7 +125,10 @@ impl Start {
         if let Some(digest) = parameters.digest("digest")? {
             return Ok(Self::Whole(digest));
         }
-        let algorithm = parameters.first("digest-algorithm").map(str::parse).transpose();
+        let algorithm = parameters
+            .first("digest-algorithm")
+            .map(str::parse)
+            .transpose();
         Ok(Self::Upload(algorithm.map_err(Error::DigestInvalid)?))
     }
 }
@@ -150,12 +158,17 @@ async fn range(
     id: UploadId,
     headers: &HeaderMap,
 ) -> Result<Option<ContentRange>, Error> {
-    let Some(header) = headers.get(CONTENT_RANGE) else { return Ok(None) };
+    let Some(header) = headers.get(CONTENT_RANGE) else {
+        return Ok(None);
+    };
     if let Some(range) = header.to_str().ok().and_then(|text| text.parse().ok()) {
         return Ok(Some(range));
     }
     let UploadStatus { id, received } = registry.upload_status(caller, name, id).await?;
-    Err(Error::in_upload(Refusal::RangeOutOfOrder { id, received }, name))
+    Err(Error::in_upload(
+        Refusal::RangeOutOfOrder { id, received },
+        name,
+    ))
 }
 
 /// Where the upload goes on, and from where.

@@ -54,13 +54,16 @@ pub(crate) struct Options {
 impl Options {
     /// Adds a setting, by the name of its variable without `PORTOLAN_`.
     pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.settings.push((format!("PORTOLAN_{name}"), value.to_string()));
+        self.settings
+            .push((format!("PORTOLAN_{name}"), value.to_string()));
         self
     }
 
     /// Starts the registry and waits until it is ready.
     pub(crate) async fn start(self) -> TestApp {
-        let database = PgCluster::shared().create_database_from(template().await.name()).await;
+        let database = PgCluster::shared()
+            .create_database_from(template().await.name())
+            .await;
         let url = database.url().to_owned();
         TestApp::launch(self, database, &url)
     }
@@ -82,7 +85,10 @@ pub(crate) async fn template() -> &'static TestDatabase {
     TEMPLATE
         .get_or_init(|| async {
             let database = PgCluster::shared().create_database().await;
-            let variables = [("PORTOLAN_DATABASE__PRIMARY".to_owned(), database.url().to_owned())];
+            let variables = [(
+                "PORTOLAN_DATABASE__PRIMARY".to_owned(),
+                database.url().to_owned(),
+            )];
             run(command(&variables).args(["migrate", "up"]));
             database
         })
@@ -93,8 +99,13 @@ pub(crate) async fn template() -> &'static TestDatabase {
 pub(crate) fn command(environment: &[(String, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
     let inherited = ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE"];
-    let kept = inherited.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-    command.env_clear().envs(kept).envs(environment.iter().cloned());
+    let kept = inherited
+        .iter()
+        .filter_map(|name| Some((*name, std::env::var_os(name)?)));
+    command
+        .env_clear()
+        .envs(kept)
+        .envs(environment.iter().cloned());
     command
 }
 
@@ -118,25 +129,36 @@ pub(crate) fn repository(about: &str) -> String {
 pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
     let listeners: [TcpListener; N] = std::array::from_fn(|_| bind());
-    listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))
+    listeners.map(|listener| {
+        listener
+            .local_addr()
+            .expect("a bound socket has an address")
+    })
 }
 
 impl TestApp {
     /// The registry that tests share which need no one of their own. Use [`repository`] for names.
     pub(crate) async fn shared() -> &'static Self {
         static SHARED: OnceCell<TestApp> = OnceCell::const_new();
-        SHARED.get_or_init(|| Self::options(Store::Directory).start()).await
+        SHARED
+            .get_or_init(|| Self::options(Store::Directory).start())
+            .await
     }
 
     /// The same over S3.
     pub(crate) async fn shared_s3() -> &'static Self {
         static SHARED: OnceCell<TestApp> = OnceCell::const_new();
-        SHARED.get_or_init(|| Self::options(Store::S3).start()).await
+        SHARED
+            .get_or_init(|| Self::options(Store::S3).start())
+            .await
     }
 
     /// Options for a registry of one's own.
     pub(crate) fn options(store: Store) -> Options {
-        Options { store, settings: Vec::new() }
+        Options {
+            store,
+            settings: Vec::new(),
+        }
     }
 
     /// A registry of one's own over a folder.
@@ -145,7 +167,10 @@ impl TestApp {
     }
 
     fn launch(options: Options, database: TestDatabase, url: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("portolan-it-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("portolan-it-")
+            .tempdir()
+            .expect("a folder");
         let bucket = (options.store == Store::S3).then(|| {
             let bucket = format!("bucket-{}", unique());
             s3_server().create_bucket(&bucket);
@@ -163,17 +188,38 @@ impl TestApp {
         environment.extend(storage(&blobs, bucket.as_deref()));
         environment.extend(options.settings);
         let (server, address, private) = serve(&environment, folder.path());
-        Self { server, address, private, environment, database, folder, blobs, bucket }
+        Self {
+            server,
+            address,
+            private,
+            environment,
+            database,
+            folder,
+            blobs,
+            bucket,
+        }
     }
 
     /// Another process of the same registry.
     pub(crate) fn another(&self) -> Self {
-        let folder = tempfile::Builder::new().prefix("portolan-it-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("portolan-it-")
+            .tempdir()
+            .expect("a folder");
         let environment = self.environment.clone();
         let (server, address, private) = serve(&environment, folder.path());
         let (database, blobs) = (self.database.clone(), self.blobs.clone());
         let bucket = self.bucket.clone();
-        Self { server, address, private, environment, database, folder, blobs, bucket }
+        Self {
+            server,
+            address,
+            private,
+            environment,
+            database,
+            folder,
+            blobs,
+            bucket,
+        }
     }
 
     /// Without credentials.
@@ -198,19 +244,30 @@ impl TestApp {
         let mut stdin = child.stdin.take().expect("it is piped");
         std::io::Write::write_all(&mut stdin, PASSWORD.as_bytes()).expect("it reads");
         drop(stdin);
-        assert!(child.wait().expect("it ends").success(), "no account `{name}`");
+        assert!(
+            child.wait().expect("it ends").success(),
+            "no account `{name}`"
+        );
         self.anonymous().basic(name, PASSWORD)
     }
 
     /// Makes a repository public.
     pub(crate) fn publish(&self, repository: &str) {
-        run(self.command().args(["admin", "repository", "visibility", repository, "public"]));
+        run(self
+            .command()
+            .args(["admin", "repository", "visibility", repository, "public"]));
     }
 
     /// A token for these scopes, as clients get one.
     pub(crate) async fn token(&self, client: &Client, scopes: &[&str]) -> String {
-        let scopes: String = scopes.iter().map(|scope| format!("&scope={scope}")).collect();
-        let answer = client.get(&format!("/v2/auth?service=portolan{scopes}")).await.expect(200);
+        let scopes: String = scopes
+            .iter()
+            .map(|scope| format!("&scope={scope}"))
+            .collect();
+        let answer = client
+            .get(&format!("/v2/auth?service=portolan{scopes}"))
+            .await
+            .expect(200);
         answer.json()["token"].as_str().expect("a token").to_owned()
     }
 
@@ -257,7 +314,9 @@ impl TestApp {
 
     /// How many multipart uploads the store holds that are neither completed nor aborted.
     pub(crate) fn unfinished_uploads(&self) -> usize {
-        self.bucket.as_ref().map_or(0, |bucket| s3_server().unfinished(bucket))
+        self.bucket
+            .as_ref()
+            .map_or(0, |bucket| s3_server().unfinished(bucket))
     }
 
     /// What it has logged so far.
@@ -281,16 +340,25 @@ impl TestApp {
     /// One number from the database.
     pub(crate) async fn count(&self, sql: &str) -> i64 {
         let session = self.database.session().await;
-        session.query_one(sql, &[]).await.expect("a statement that counts").get(0)
+        session
+            .query_one(sql, &[])
+            .await
+            .expect("a statement that counts")
+            .get(0)
     }
 
     /// The value of a metric line that begins with `name`, all its label sets added up.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let text = Client::new(self.private).get("/metrics").await.expect(200).body;
+        let text = Client::new(self.private)
+            .get("/metrics")
+            .await
+            .expect(200)
+            .body;
         let text = String::from_utf8(text.to_vec()).expect("metrics are text");
         let line = |line: &str| {
             let (label, value) = line.rsplit_once(' ')?;
-            (label == name || label.starts_with(&format!("{name}{{"))).then(|| value.parse::<f64>().ok())?
+            (label == name || label.starts_with(&format!("{name}{{")))
+                .then(|| value.parse::<f64>().ok())?
         };
         text.lines().filter_map(line).sum()
     }
@@ -321,7 +389,10 @@ fn storage(blobs: &Path, bucket: Option<&str>) -> Vec<(String, String)> {
             ("S3__PATH_STYLE", "true".to_owned()),
         ],
     };
-    settings.into_iter().map(|(name, value)| (format!("PORTOLAN_STORAGE__{name}"), value)).collect()
+    settings
+        .into_iter()
+        .map(|(name, value)| (format!("PORTOLAN_STORAGE__{name}"), value))
+        .collect()
 }
 
 /// How often a port that was free is taken by somebody else before we give up.
@@ -350,13 +421,18 @@ fn serve(environment: &[(String, String)], folder: &Path) -> (Guarded, SocketAdd
             return (server, address, private);
         }
     }
-    panic!("no registry:\n{}", fs::read_to_string(folder.join("log")).unwrap_or_default());
+    panic!(
+        "no registry:\n{}",
+        fs::read_to_string(folder.join("log")).unwrap_or_default()
+    );
 }
 
 /// Blocking, because a registry is started from inside of every test's own runtime.
 pub(crate) fn is_ready(private: SocketAddr) -> bool {
     use std::io::{Read as _, Write as _};
-    let Ok(mut stream) = std::net::TcpStream::connect(private) else { return false };
+    let Ok(mut stream) = std::net::TcpStream::connect(private) else {
+        return false;
+    };
     let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut answer = String::new();
     stream.write_all(request.as_bytes()).is_ok()
@@ -373,7 +449,12 @@ fn files(folder: &Path) -> Vec<String> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.push(path.strip_prefix(folder).expect("it is inside").display().to_string());
+                found.push(
+                    path.strip_prefix(folder)
+                        .expect("it is inside")
+                        .display()
+                        .to_string(),
+                );
             }
         }
     }
@@ -383,12 +464,21 @@ fn files(folder: &Path) -> Vec<String> {
 
 /// Pushes a blob in one request.
 #[track_caller]
-pub(crate) fn push_blob(client: &Client, repository: &str, blob: &Blob) -> impl Future<Output = ()> {
+pub(crate) fn push_blob(
+    client: &Client,
+    repository: &str,
+    blob: &Blob,
+) -> impl Future<Output = ()> {
     let target = format!("/v2/{repository}/blobs/uploads/?digest={}", blob.digest);
     let asking = (client.clone(), blob.content.clone());
     async move {
         let (client, content) = asking;
-        client.request(http::Method::POST, &target).body(content).send().await.expect(201);
+        client
+            .request(http::Method::POST, &target)
+            .body(content)
+            .send()
+            .await
+            .expect(201);
     }
 }
 

@@ -1,65 +1,33 @@
 //! Hostile and broken requests, as tables: the right code, the right envelope, and nothing kept of them.
 
-use crate::app::{TestApp, push, push_blob};
-use bytes::Bytes;
+use crate::app::{TestApp, push_blob};
+use crate::untouched::Fixture;
 use http::Method;
 use portolan_oci::{Digest, media_type};
-use portolan_testkit::client::{Client, raw};
-use portolan_testkit::image::{Blob, Image, ManifestFile};
+use portolan_testkit::client::raw;
+use portolan_testkit::image::{Blob, ManifestFile};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// A registry with one image in `a/b`, whose content must be the same at the end.
-struct Fixture {
-    app: TestApp,
-    client: Client,
-    image: Image,
-    before: Vec<(String, i64)>,
-    objects: Vec<String>,
-}
-
-/// What a refused request must leave as it is.
-const TABLES: [&str; 7] =
-    ["repository", "manifest", "manifest_content", "tag", "blob", "upload", "manifest_blob"];
-
-async fn counts(app: &TestApp) -> Vec<(String, i64)> {
-    let mut counts = Vec::new();
-    for table in TABLES {
-        counts.push((table.to_owned(), app.count(&format!("SELECT count(*) FROM {table}")).await));
-    }
-    counts
-}
-
-impl Fixture {
-    async fn new() -> Self {
-        let app = TestApp::start().await;
-        let client = app.admin();
-        let image = Image::random(800);
-        push(&client, "a/b", "tag", &image).await;
-        let (before, objects) = (counts(&app).await, app.objects());
-        Self { app, client, image, before, objects }
-    }
-
-    async fn nothing_was_kept(&self) {
-        assert_eq!(counts(&self.app).await, self.before);
-        assert_eq!(self.app.objects(), self.objects);
-        let tag = self.client.get("/v2/a/b/manifests/tag").await.expect(200);
-        assert_eq!(tag.body, self.image.manifest.payload);
-        self.app.settled().await;
-    }
-}
-
 /// Sends bytes that no client library would, and reads the status and the first code.
 async fn status_of(app: &TestApp, request: &[u8]) -> (u16, Option<String>) {
-    let answer = raw(app.address(), request, Duration::from_secs(20)).await.unwrap();
+    let answer = raw(app.address(), request, Duration::from_secs(20))
+        .await
+        .unwrap();
     let text = String::from_utf8_lossy(&answer).into_owned();
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let status = status.unwrap_or_else(|| panic!("no answer: {text:?}"));
     let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     let start = body.find('{').unwrap_or(body.len());
-    let envelope: Option<Value> =
-        serde_json::Deserializer::from_str(&body[start..]).into_iter().next().and_then(Result::ok);
-    let code = envelope.and_then(|envelope| Some(envelope["errors"][0]["code"].as_str()?.to_owned()));
+    let envelope: Option<Value> = serde_json::Deserializer::from_str(&body[start..])
+        .into_iter()
+        .next()
+        .and_then(Result::ok);
+    let code =
+        envelope.and_then(|envelope| Some(envelope["errors"][0]["code"].as_str()?.to_owned()));
     (status, code)
 }
 
@@ -71,9 +39,41 @@ async fn names_that_cannot_be_are_refused() {
     assert_eq!(long.len(), 256);
     let deep = "a/".repeat(5000) + "b";
     for name in [
-        "..", "a/../b", "../../etc/passwd", "%2e%2e", "a/%2e%2e/b", "a%2Fb", "a%252Fb", "a//b", "/a", "a/",
-        "A/b", "a/B", "a_/b", "_a", "a-", ".a", "a..b", "a___b", "a b", "a%00b", "a%20b", "a+b", "a:b", "a@b",
-        "\u{e9}", "a/\u{1F980}", "%C3%A9", "%ff", "a\\b", "a;b", "*", "~a", "a?/", long.as_str(), deep.as_str(),
+        "..",
+        "a/../b",
+        "../../etc/passwd",
+        "%2e%2e",
+        "a/%2e%2e/b",
+        "a%2Fb",
+        "a%252Fb",
+        "a//b",
+        "/a",
+        "a/",
+        "A/b",
+        "a/B",
+        "a_/b",
+        "_a",
+        "a-",
+        ".a",
+        "a..b",
+        "a___b",
+        "a b",
+        "a%00b",
+        "a%20b",
+        "a+b",
+        "a:b",
+        "a@b",
+        "\u{e9}",
+        "a/\u{1F980}",
+        "%C3%A9",
+        "%ff",
+        "a\\b",
+        "a;b",
+        "*",
+        "~a",
+        "a?/",
+        long.as_str(),
+        deep.as_str(),
     ] {
         for (method, rest) in [
             ("GET", "manifests/tag".to_owned()),
@@ -82,7 +82,10 @@ async fn names_that_cannot_be_are_refused() {
             ("HEAD", format!("blobs/{}", fixture.image.config.digest)),
             ("POST", "blobs/uploads/".to_owned()),
             ("GET", "tags/list".to_owned()),
-            ("GET", format!("referrers/{}", fixture.image.manifest.digest)),
+            (
+                "GET",
+                format!("referrers/{}", fixture.image.manifest.digest),
+            ),
         ] {
             let request = format!(
                 "{method} /v2/{name}/{rest} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
@@ -105,9 +108,18 @@ async fn names_that_cannot_be_are_refused() {
 #[tokio::test]
 async fn names_are_refused_by_their_own_code() {
     let fixture = Fixture::new().await;
-    for name in ["a/../b", "%2e%2e", "a%2Fb", "a//b", "A/b", "a%00b", "a___b", "a/b%20"] {
-        for target in [format!("/v2/{name}/manifests/tag"), format!("/v2/{name}/tags/list")] {
-            fixture.client.get(&target).await.refused(400, "NAME_INVALID");
+    for name in [
+        "a/../b", "%2e%2e", "a%2Fb", "a//b", "A/b", "a%00b", "a___b", "a/b%20",
+    ] {
+        for target in [
+            format!("/v2/{name}/manifests/tag"),
+            format!("/v2/{name}/tags/list"),
+        ] {
+            fixture
+                .client
+                .get(&target)
+                .await
+                .refused(400, "NAME_INVALID");
         }
     }
     fixture.nothing_was_kept().await;
@@ -119,125 +131,84 @@ async fn digests_and_tags_that_cannot_be_are_refused() {
     let client = &fixture.client;
     let hex = "a".repeat(64);
     for digest in [
-        "sha256:", "sha256:abc", "sha256", &format!("sha1:{}", "a".repeat(40)),
-        &format!("md5:{}", "a".repeat(32)), &format!("sha256:{}", hex.to_uppercase()),
-        &format!("sha256:{hex}a"), &format!("sha512:{hex}"), &format!("sha256%3A{hex}"),
-        &format!("sha256%253A{hex}"), &format!("SHA256:{hex}"), &format!("blake3:{hex}"),
-        &format!("sha256:{}g", &hex[1..]), &format!("sha256:{hex}%00"),
+        "sha256:",
+        "sha256:abc",
+        "sha256",
+        &format!("sha1:{}", "a".repeat(40)),
+        &format!("md5:{}", "a".repeat(32)),
+        &format!("sha256:{}", hex.to_uppercase()),
+        &format!("sha256:{hex}a"),
+        &format!("sha512:{hex}"),
+        &format!("sha256%3A{hex}"),
+        &format!("sha256%253A{hex}"),
+        &format!("SHA256:{hex}"),
+        &format!("blake3:{hex}"),
+        &format!("sha256:{}g", &hex[1..]),
+        &format!("sha256:{hex}%00"),
     ] {
         let blob = format!("/v2/a/b/blobs/{digest}");
         client.get(&blob).await.refused(400, "DIGEST_INVALID");
         client.head(&blob).await.expect(400);
         client.delete(&blob).await.refused(400, "DIGEST_INVALID");
-        client.get(&format!("/v2/a/b/referrers/{digest}")).await.refused(400, "DIGEST_INVALID");
+        client
+            .get(&format!("/v2/a/b/referrers/{digest}"))
+            .await
+            .refused(400, "DIGEST_INVALID");
         let manifest = format!("/v2/a/b/manifests/{digest}");
         if digest.contains(':') {
             client.get(&manifest).await.refused(400, "DIGEST_INVALID");
-            client.delete(&manifest).await.refused(400, "DIGEST_INVALID");
-            client.put(&manifest, "{}").await.refused(400, "DIGEST_INVALID");
+            client
+                .delete(&manifest)
+                .await
+                .refused(400, "DIGEST_INVALID");
+            client
+                .put(&manifest, "{}")
+                .await
+                .refused(400, "DIGEST_INVALID");
         }
     }
     let long = "a".repeat(129);
-    for tag in [".a", "-a", "a%20b", "a%2Fb", "a+b", "%C3%A9", "a%00", "a@b", "a~", long.as_str()] {
+    for tag in [
+        ".a",
+        "-a",
+        "a%20b",
+        "a%2Fb",
+        "a+b",
+        "%C3%A9",
+        "a%00",
+        "a@b",
+        "a~",
+        long.as_str(),
+    ] {
         let target = format!("/v2/a/b/manifests/{tag}");
         client.get(&target).await.refused(400, "TAG_INVALID");
-        client.put(&target, fixture.image.manifest.payload.clone()).await.refused(400, "TAG_INVALID");
+        client
+            .put(&target, fixture.image.manifest.payload.clone())
+            .await
+            .refused(400, "TAG_INVALID");
         client.delete(&target).await.refused(400, "TAG_INVALID");
     }
-    for id in ["x", "..", "%00", "00000000-0000-0000-0000-00000000000", "' OR 1=1"] {
+    for id in [
+        "x",
+        "..",
+        "%00",
+        "00000000-0000-0000-0000-00000000000",
+        "' OR 1=1",
+    ] {
         let id = id.replace(' ', "%20");
         let target = format!("/v2/a/b/blobs/uploads/{id}");
-        client.get(&target).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
-        client.patch(&target, "x").await.refused(404, "BLOB_UPLOAD_UNKNOWN");
-        client.delete(&target).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
-    }
-    fixture.nothing_was_kept().await;
-}
-
-/// Manifests that break their specification, each with what is wrong with it.
-fn broken_manifests(image: &Image) -> Vec<(&'static str, Bytes)> {
-    let good = String::from_utf8(image.manifest.payload.to_vec()).unwrap();
-    let value: Value = serde_json::from_str(&good).unwrap();
-    let with = |change: &dyn Fn(&mut Value)| {
-        let mut changed = value.clone();
-        change(&mut changed);
-        Bytes::from(changed.to_string())
-    };
-    let unclosed = |depth: usize| Bytes::from("[".repeat(depth));
-    let deep = |depth: usize| {
-        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        Bytes::from(good.replacen('{', &format!("{{\"x\":{nested},"), 1))
-    };
-    let many: Vec<Value> =
-        vec![image.layers[0].descriptor(media_type::OCI_LAYER_GZIP); 20_000];
-    vec![
-        ("empty", Bytes::new()),
-        ("null", "null".into()),
-        ("a list", "[]".into()),
-        ("a text", "\"manifest\"".into()),
-        ("no JSON", "manifest".into()),
-        ("cut", Bytes::from(good[..good.len() - 3].to_owned())),
-        ("trailing garbage", Bytes::from(format!("{good}x"))),
-        ("a second document", Bytes::from(format!("{good}{good}"))),
-        ("a byte order mark", Bytes::from(format!("\u{feff}{good}"))),
-        ("UTF-16", good.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>().into()),
-        ("invalid UTF-8", [good.replacen('{', "{\"x\":\"", 1).as_bytes(), b"\xff\"}"].concat().into()),
-        ("nothing but brackets", unclosed(100_000)),
-        ("depth of 100,000", deep(100_000)),
-        ("too many layers", with(&|value| value["layers"] = json!(many))),
-        ("schema version 1", with(&|value| value["schemaVersion"] = json!(1))),
-        ("schema version 3", with(&|value| value["schemaVersion"] = json!(3))),
-        ("schema version as text", with(&|value| value["schemaVersion"] = json!("2"))),
-        ("no schema version", with(&|value| drop(value.as_object_mut().unwrap().remove("schemaVersion")))),
-        ("layers and manifests", with(&|value| value["manifests"] = json!([]))),
-        ("duplicate key", Bytes::from(good.replacen('{', "{\"schemaVersion\":2,", 1))),
-        (
-            "duplicate key, escaped",
-            Bytes::from(good.replacen('{', "{\"schema\\u0056ersion\":2,", 1)),
-        ),
-        ("huge size", with(&|value| value["config"]["size"] = json!(1e30))),
-        ("size beyond 64 bits", Bytes::from(good.replacen("\"size\": ", "\"size\": 99999999999999999999", 1))),
-        ("negative size", with(&|value| value["config"]["size"] = json!(-1))),
-        ("fractional size", with(&|value| value["config"]["size"] = json!(1.5))),
-        ("no config", with(&|value| drop(value.as_object_mut().unwrap().remove("config")))),
-        ("config is a list", with(&|value| value["config"] = json!([]))),
-        ("layers is an object", with(&|value| value["layers"] = json!({}))),
-        ("digest of md5", with(&|value| value["config"]["digest"] = json!(format!("md5:{}", "a".repeat(32))))),
-        ("digest in upper case", with(&|value| {
-            let upper = value["config"]["digest"].as_str().unwrap().to_uppercase();
-            value["config"]["digest"] = json!(upper);
-        })),
-        ("digest with a NUL", with(&|value| value["config"]["digest"] = json!("sha256:\0"))),
-        ("another media type", with(&|value| value["mediaType"] = json!(media_type::DOCKER_IMAGE))),
-        ("an unknown media type", with(&|value| value["mediaType"] = json!("application/x"))),
-        ("media type is a number", with(&|value| value["mediaType"] = json!(7))),
-        ("subject is a text", with(&|value| value["subject"] = json!("sha256:x"))),
-        ("annotations are a list", with(&|value| value["annotations"] = json!(["a"]))),
-        ("an annotation is a number", with(&|value| value["annotations"] = json!({ "a": 1 }))),
-    ]
-}
-
-#[tokio::test]
-async fn manifests_that_cannot_be_are_refused() {
-    let fixture = Fixture::new().await;
-    for (what, payload) in broken_manifests(&fixture.image) {
-        let digest = Digest::sha256(&payload);
-        for reference in ["broken".to_owned(), digest.to_string()] {
-            let target = format!("/v2/a/b/manifests/{reference}");
-            let manifest = ManifestFile::new(media_type::OCI_IMAGE, payload.clone());
-            let answer = crate::app::put_manifest(&fixture.client, &target, &manifest).await;
-            let code = answer.json()["errors"][0]["code"].clone();
-            assert_eq!((answer.status.as_u16(), &code), (400, &json!("MANIFEST_INVALID")), "{what}: {:?}", answer.body);
-        }
-    }
-    // Types that are no manifest's, and schema 1.
-    for content_type in [
-        "application/json", "text/plain", "application/vnd.docker.distribution.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v1+prettyjws",
-    ] {
-        let manifest = ManifestFile::new(content_type, fixture.image.manifest.payload.clone());
-        let answer = crate::app::put_manifest(&fixture.client, "/v2/a/b/manifests/x", &manifest).await;
-        answer.refused(400, "MANIFEST_INVALID");
+        client
+            .get(&target)
+            .await
+            .refused(404, "BLOB_UPLOAD_UNKNOWN");
+        client
+            .patch(&target, "x")
+            .await
+            .refused(404, "BLOB_UPLOAD_UNKNOWN");
+        client
+            .delete(&target)
+            .await
+            .refused(404, "BLOB_UPLOAD_UNKNOWN");
     }
     fixture.nothing_was_kept().await;
 }
@@ -245,7 +216,10 @@ async fn manifests_that_cannot_be_are_refused() {
 #[tokio::test]
 async fn bodies_that_are_not_what_was_announced_are_refused() {
     let fixture = Fixture::new().await;
-    let token = fixture.app.token(&fixture.client, &["repository:a/b:pull,push"]).await;
+    let token = fixture
+        .app
+        .token(&fixture.client, &["repository:a/b:pull,push"])
+        .await;
     let payload = &fixture.image.manifest.payload;
     let blob = Blob::random(801, 1000);
     let head = |method: &str, target: &str, more: &str| {
@@ -260,30 +234,59 @@ async fn bodies_that_are_not_what_was_announced_are_refused() {
     };
     // Longer than announced: the rest is another request, and no good one.
     let longer = put(&format!("Content-Length: {}", payload.len() - 10), payload);
-    assert_eq!(status_of(&fixture.app, &longer).await, (400, Some("MANIFEST_INVALID".into())));
+    assert_eq!(
+        status_of(&fixture.app, &longer).await,
+        (400, Some("MANIFEST_INVALID".into()))
+    );
     // Announced beyond the limit: refused before it comes.
     let huge = put("Content-Length: 4194305", b"");
-    assert_eq!(status_of(&fixture.app, &huge).await, (413, Some("MANIFEST_INVALID".into())));
+    assert_eq!(
+        status_of(&fixture.app, &huge).await,
+        (413, Some("MANIFEST_INVALID".into()))
+    );
     let beyond = put("Content-Length: 18446744073709551615", b"");
     let refused = status_of(&fixture.app, &beyond).await;
     // hyper's own number for "no length", which it takes for too large a head.
     assert!(matches!(refused.0, 400 | 413 | 431), "{refused:?}");
-    for lengths in ["Content-Length: -1", "Content-Length: x", "Content-Length: 5\r\nContent-Length: 6"] {
-        assert_eq!(status_of(&fixture.app, &put(lengths, payload)).await.0, 400, "{lengths}");
+    for lengths in [
+        "Content-Length: -1",
+        "Content-Length: x",
+        "Content-Length: 5\r\nContent-Length: 6",
+    ] {
+        assert_eq!(
+            status_of(&fixture.app, &put(lengths, payload)).await.0,
+            400,
+            "{lengths}"
+        );
     }
     // Smuggling: two ways to say the length.
-    let both = put("Content-Length: 5\r\nTransfer-Encoding: chunked", b"0\r\n\r\n");
+    let both = put(
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"0\r\n\r\n",
+    );
     assert_eq!(status_of(&fixture.app, &both).await.0, 400);
     let broken = put("Transfer-Encoding: chunked", b"zz\r\nnot a chunk");
     assert_eq!(status_of(&fixture.app, &broken).await.0, 400);
     // A body that ends early is no blob.
     let target = format!("/v2/a/b/blobs/uploads/?digest={}", blob.digest);
-    let mut stream = tokio::net::TcpStream::connect(fixture.app.address()).await.unwrap();
-    let request = [head("POST", &target, "Content-Length: 1000").as_bytes(), &blob.content[..500]].concat();
-    tokio::io::AsyncWriteExt::write_all(&mut stream, &request).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(fixture.app.address())
+        .await
+        .unwrap();
+    let request = [
+        head("POST", &target, "Content-Length: 1000").as_bytes(),
+        &blob.content[..500],
+    ]
+    .concat();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &request)
+        .await
+        .unwrap();
     drop(stream);
     let found = format!("/v2/a/b/blobs/{}", blob.digest);
-    fixture.client.get(&found).await.refused(404, "BLOB_UNKNOWN");
+    fixture
+        .client
+        .get(&found)
+        .await
+        .refused(404, "BLOB_UNKNOWN");
     portolan_testkit::children::eventually("the broken push has left nothing", || async {
         fixture.app.count("SELECT count(*) FROM upload").await == 0
     })
@@ -296,16 +299,32 @@ async fn lists_do_not_believe_what_they_are_asked() {
     let fixture = Fixture::new().await;
     let client = &fixture.client;
     let digest = fixture.image.manifest.digest;
-    for list in ["/v2/a/b/tags/list", "/v2/_catalog", &format!("/v2/a/b/referrers/{digest}")] {
+    for list in [
+        "/v2/a/b/tags/list",
+        "/v2/_catalog",
+        &format!("/v2/a/b/referrers/{digest}"),
+    ] {
         for n in ["-1", "x", "1e9", "0x10", "", "%00", "1;DROP%20TABLE%20tag"] {
-            client.get(&format!("{list}?n={n}")).await.refused(400, "PAGINATION_NUMBER_INVALID");
+            client
+                .get(&format!("{list}?n={n}"))
+                .await
+                .refused(400, "PAGINATION_NUMBER_INVALID");
         }
         for n in ["1000000000", "18446744073709551615", "18446744073709551616"] {
             client.get(&format!("{list}?n={n}")).await.expect(200);
         }
     }
     let long = "z".repeat(30_000);
-    for last in ["%00", "a%00b", "'", "%27%20OR%201=1--", "%ff%fe", "\u{e9}", "..", long.as_str()] {
+    for last in [
+        "%00",
+        "a%00b",
+        "'",
+        "%27%20OR%201=1--",
+        "%ff%fe",
+        "\u{e9}",
+        "..",
+        long.as_str(),
+    ] {
         let last = last.replace('\u{e9}', "%C3%A9");
         for list in ["/v2/a/b/tags/list", "/v2/_catalog"] {
             client.get(&format!("{list}?last={last}")).await.expect(200);
@@ -320,23 +339,52 @@ async fn lists_do_not_believe_what_they_are_asked() {
 async fn a_host_cannot_be_slipped_into_what_clients_follow() {
     let fixture = Fixture::new().await;
     for (headers, expected) in [
-        ("Host: evil.example\r\nX-Forwarded-Host: worse.example", "http://evil.example/v2/auth"),
-        ("Host: localhost\r\nX-Forwarded-Host: worse.example\r\nX-Forwarded-Proto: https", "http://localhost/v2/auth"),
-        ("Host: localhost\r\nForwarded: host=worse.example", "http://localhost/v2/auth"),
+        (
+            "Host: evil.example\r\nX-Forwarded-Host: worse.example",
+            "http://evil.example/v2/auth",
+        ),
+        (
+            "Host: localhost\r\nX-Forwarded-Host: worse.example\r\nX-Forwarded-Proto: https",
+            "http://localhost/v2/auth",
+        ),
+        (
+            "Host: localhost\r\nForwarded: host=worse.example",
+            "http://localhost/v2/auth",
+        ),
     ] {
-        let request = format!("GET /v2/a/b/tags/list HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
-        let answer = raw(fixture.app.address(), request.as_bytes(), Duration::from_secs(10)).await.unwrap();
+        let request =
+            format!("GET /v2/a/b/tags/list HTTP/1.1\r\n{headers}\r\nConnection: close\r\n\r\n");
+        let answer = raw(
+            fixture.app.address(),
+            request.as_bytes(),
+            Duration::from_secs(10),
+        )
+        .await
+        .unwrap();
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
-        assert!(answer.contains(&format!("realm=\"{expected}\"")), "{answer}");
+        assert!(
+            answer.contains(&format!("realm=\"{expected}\"")),
+            "{answer}"
+        );
     }
     for host in ["a\"b", "a b", "a,b", "u@h", "h/x", ""] {
         let request = format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        assert_eq!(status_of(&fixture.app, request.as_bytes()).await.0, 400, "{host:?}");
+        assert_eq!(
+            status_of(&fixture.app, request.as_bytes()).await.0,
+            400,
+            "{host:?}"
+        );
     }
     // Locations have no host at all.
-    let request = fixture.client.request(Method::POST, "/v2/a/b/blobs/uploads/");
-    let upload = request.header("x-forwarded-host", "worse.example").send().await.expect(202);
+    let request = fixture
+        .client
+        .request(Method::POST, "/v2/a/b/blobs/uploads/");
+    let upload = request
+        .header("x-forwarded-host", "worse.example")
+        .send()
+        .await
+        .expect(202);
     fixture.client.delete(upload.location()).await.expect(204);
     fixture.nothing_was_kept().await;
 }
@@ -358,7 +406,10 @@ async fn foreign_urls_in_a_manifest_are_never_fetched() {
         "layers": [layer],
     }));
     crate::app::push_manifest(client, "foreign/urls", "tag", &manifest).await;
-    client.get("/v2/foreign/urls/manifests/tag").await.expect(200);
+    client
+        .get("/v2/foreign/urls/manifests/tag")
+        .await
+        .expect(200);
     assert!(listener.accept().is_err(), "nobody asked for the layer");
     fixture.app.settled().await;
 }

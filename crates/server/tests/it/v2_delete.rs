@@ -15,8 +15,17 @@ async fn a_tag_goes_and_its_manifest_stays() {
     client.delete(&tag).await.expect(202);
     client.get(&tag).await.refused(404, "MANIFEST_UNKNOWN");
     client.delete(&tag).await.refused(404, "MANIFEST_UNKNOWN");
-    client.get(&format!("/v2/{repository}/manifests/kept")).await.expect(200);
-    client.get(&format!("/v2/{repository}/manifests/{}", image.manifest.digest)).await.expect(200);
+    client
+        .get(&format!("/v2/{repository}/manifests/kept"))
+        .await
+        .expect(200);
+    client
+        .get(&format!(
+            "/v2/{repository}/manifests/{}",
+            image.manifest.digest
+        ))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -34,8 +43,15 @@ async fn a_manifest_goes_with_its_tags() {
         client.get(&target).await.refused(404, "MANIFEST_UNKNOWN");
         client.head(&target).await.expect(404);
     }
-    client.delete(&by_digest).await.refused(404, "MANIFEST_UNKNOWN");
-    let tags = client.get(&format!("/v2/{repository}/tags/list")).await.expect(200).json();
+    client
+        .delete(&by_digest)
+        .await
+        .refused(404, "MANIFEST_UNKNOWN");
+    let tags = client
+        .get(&format!("/v2/{repository}/tags/list"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(tags["tags"], serde_json::json!(["c"]));
     // Its blobs outlive it for a while, so that it can be pushed again as it is.
     push_manifest(&client, &repository, "again", &image.manifest).await;
@@ -52,7 +68,10 @@ async fn a_manifest_of_an_index_can_be_deleted_by_wish() {
     let child = format!("/v2/{repository}/manifests/{}", image.manifest.digest);
     client.delete(&child).await.expect(202);
     client.get(&child).await.refused(404, "MANIFEST_UNKNOWN");
-    client.get(&format!("/v2/{repository}/manifests/index")).await.expect(200);
+    client
+        .get(&format!("/v2/{repository}/manifests/index"))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -67,7 +86,10 @@ async fn a_blob_goes_from_one_repository_only() {
     client.get(&target).await.refused(404, "BLOB_UNKNOWN");
     client.head(&target).await.expect(404);
     client.delete(&target).await.refused(404, "BLOB_UNKNOWN");
-    client.get(&format!("/v2/{there}/blobs/{}", blob.digest)).await.expect(200);
+    client
+        .get(&format!("/v2/{there}/blobs/{}", blob.digest))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -79,9 +101,15 @@ async fn a_blob_that_a_manifest_names_is_not_deleted() {
     let target = format!("/v2/{repository}/blobs/{}", image.config.digest);
     let refused = client.delete(&target).await.refused(405, "DENIED");
     assert_eq!(refused.header("allow"), "GET, HEAD");
-    assert_eq!(client.get(&target).await.expect(200).body, image.config.content);
+    assert_eq!(
+        client.get(&target).await.expect(200).body,
+        image.config.content
+    );
     client
-        .delete(&format!("/v2/{repository}/manifests/{}", image.manifest.digest))
+        .delete(&format!(
+            "/v2/{repository}/manifests/{}",
+            image.manifest.digest
+        ))
         .await
         .expect(202);
     client.delete(&target).await.expect(202);
@@ -93,8 +121,11 @@ async fn what_is_not_there_cannot_be_deleted() {
     let client = TestApp::shared().await.admin();
     let repository = repository("delete");
     let digest = Digest::sha256(b"nothing");
-    let targets =
-        [format!("manifests/{digest}"), "manifests/tag".to_owned(), format!("blobs/{digest}")];
+    let targets = [
+        format!("manifests/{digest}"),
+        "manifests/tag".to_owned(),
+        format!("blobs/{digest}"),
+    ];
     for target in &targets {
         let answer = client.delete(&format!("/v2/{repository}/{target}")).await;
         answer.refused(404, "NAME_UNKNOWN");

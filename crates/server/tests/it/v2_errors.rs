@@ -23,7 +23,15 @@ fn challenge(answer: Answer, scope: Option<&str>, error: Option<&str>) {
 }
 
 fn answer_host(answer: &Answer) -> String {
-    answer.asked().split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned()
+    answer
+        .asked()
+        .split("http://")
+        .nth(1)
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 async fn ask(client: &Client, method: Method, target: &str) -> Answer {
@@ -40,15 +48,51 @@ async fn a_challenge_names_the_scope_that_the_request_takes() {
     let of = |actions: &str| format!("repository:{name}:{actions}");
     for (method, target, scope) in [
         (Method::GET, format!("/v2/{name}/manifests/tag"), of("pull")),
-        (Method::HEAD, format!("/v2/{name}/blobs/{digest}"), of("pull")),
-        (Method::GET, format!("/v2/{name}/tags/list?n=10000"), of("pull")),
-        (Method::GET, format!("/v2/{name}/referrers/{digest}"), of("pull")),
-        (Method::PUT, format!("/v2/{name}/manifests/tag"), of("pull,push")),
-        (Method::POST, format!("/v2/{name}/blobs/uploads/"), of("pull,push")),
-        (Method::PATCH, format!("/v2/{name}/blobs/uploads/{id}"), of("pull,push")),
-        (Method::DELETE, format!("/v2/{name}/blobs/uploads/{id}"), of("pull,push")),
-        (Method::DELETE, format!("/v2/{name}/manifests/tag"), of("delete")),
-        (Method::DELETE, format!("/v2/{name}/blobs/{digest}"), of("delete")),
+        (
+            Method::HEAD,
+            format!("/v2/{name}/blobs/{digest}"),
+            of("pull"),
+        ),
+        (
+            Method::GET,
+            format!("/v2/{name}/tags/list?n=10000"),
+            of("pull"),
+        ),
+        (
+            Method::GET,
+            format!("/v2/{name}/referrers/{digest}"),
+            of("pull"),
+        ),
+        (
+            Method::PUT,
+            format!("/v2/{name}/manifests/tag"),
+            of("pull,push"),
+        ),
+        (
+            Method::POST,
+            format!("/v2/{name}/blobs/uploads/"),
+            of("pull,push"),
+        ),
+        (
+            Method::PATCH,
+            format!("/v2/{name}/blobs/uploads/{id}"),
+            of("pull,push"),
+        ),
+        (
+            Method::DELETE,
+            format!("/v2/{name}/blobs/uploads/{id}"),
+            of("pull,push"),
+        ),
+        (
+            Method::DELETE,
+            format!("/v2/{name}/manifests/tag"),
+            of("delete"),
+        ),
+        (
+            Method::DELETE,
+            format!("/v2/{name}/blobs/{digest}"),
+            of("delete"),
+        ),
         (
             Method::POST,
             format!("/v2/{name}/blobs/uploads/?mount={digest}&from=other/source"),
@@ -58,16 +102,28 @@ async fn a_challenge_names_the_scope_that_the_request_takes() {
         let answer = ask(&app.anonymous(), method.clone(), &target).await;
         if method == Method::HEAD {
             let answer = answer.expect(401);
-            assert!(answer.header("www-authenticate").contains(&format!(r#"scope="{scope}""#)));
+            assert!(
+                answer
+                    .header("www-authenticate")
+                    .contains(&format!(r#"scope="{scope}""#))
+            );
         } else {
             challenge(answer, Some(&scope), None);
         }
         let forged = app.anonymous().bearer("e30.e30.e30");
         let answer = ask(&forged, method, &target).await.expect(401);
-        assert!(answer.header("www-authenticate").ends_with(r#",error="invalid_token""#));
+        assert!(
+            answer
+                .header("www-authenticate")
+                .ends_with(r#",error="invalid_token""#)
+        );
     }
     challenge(app.anonymous().get("/v2/").await, None, None);
-    challenge(app.anonymous().basic("nobody", "x").get("/v2/").await, None, None);
+    challenge(
+        app.anonymous().basic("nobody", "x").get("/v2/").await,
+        None,
+        None,
+    );
 }
 
 #[tokio::test]
@@ -94,7 +150,11 @@ async fn what_is_missing_looks_like_what_is_private() {
         (Method::GET, format!("referrers/{digest}"), (401, 401)),
         (Method::PUT, "manifests/tag".to_owned(), (401, 403)),
         (Method::POST, "blobs/uploads/".to_owned(), (401, 403)),
-        (Method::POST, format!("blobs/uploads/?mount={digest}&from={private}"), (401, 403)),
+        (
+            Method::POST,
+            format!("blobs/uploads/?mount={digest}&from={private}"),
+            (401, 403),
+        ),
         (Method::DELETE, "manifests/tag".to_owned(), (401, 403)),
         (Method::DELETE, format!("blobs/{digest}"), (401, 403)),
     ] {
@@ -112,14 +172,23 @@ async fn a_token_that_is_too_narrow_is_told_what_it_lacks() {
     let app = TestApp::shared().await;
     let name = repository("errors");
     push(&app.admin(), &name, "tag", &Image::random(702)).await;
-    let pull = app.token(&app.admin(), &[&format!("repository:{name}:pull")]).await;
+    let pull = app
+        .token(&app.admin(), &[&format!("repository:{name}:pull")])
+        .await;
     let client = app.anonymous().bearer(&pull);
-    client.get(&format!("/v2/{name}/manifests/tag")).await.expect(200);
+    client
+        .get(&format!("/v2/{name}/manifests/tag"))
+        .await
+        .expect(200);
     let answer = client.post(&format!("/v2/{name}/blobs/uploads/")).await;
     let scope = format!("repository:{name}:pull,push");
     challenge(answer, Some(&scope), Some("insufficient_scope"));
     let answer = client.delete(&format!("/v2/{name}/manifests/tag")).await;
-    challenge(answer, Some(&format!("repository:{name}:delete")), Some("insufficient_scope"));
+    challenge(
+        answer,
+        Some(&format!("repository:{name}:delete")),
+        Some("insufficient_scope"),
+    );
     let answer = client.get(&format!("/v2/{name}-other/manifests/tag")).await;
     let scope = format!("repository:{name}-other:pull");
     challenge(answer, Some(&scope), Some("insufficient_scope"));
@@ -132,10 +201,14 @@ async fn a_reader_may_not_write() {
     let name = repository("errors");
     push(&app.admin(), &name, "tag", &Image::random(703)).await;
     app.publish(&name);
-    user.get(&format!("/v2/{name}/manifests/tag")).await.expect(200);
+    user.get(&format!("/v2/{name}/manifests/tag"))
+        .await
+        .expect(200);
     let start = format!("/v2/{name}/blobs/uploads/");
     user.post(&start).await.refused(403, "DENIED");
-    user.delete(&format!("/v2/{name}/manifests/tag")).await.refused(403, "DENIED");
+    user.delete(&format!("/v2/{name}/manifests/tag"))
+        .await
+        .refused(403, "DENIED");
     // With a token, 401 and what to ask for: containers/image retries so.
     let scope = format!("repository:{name}:pull,push");
     let token = app.token(&user, &[&scope]).await;
@@ -160,7 +233,11 @@ async fn every_answer_says_that_this_is_a_registry() {
         (Method::POST, "/v2/auth".to_owned(), 400),
     ] {
         let answer = ask(&app.admin(), method, &target).await.expect(status);
-        assert_eq!(answer.header("docker-distribution-api-version"), "registry/2.0", "{target}");
+        assert_eq!(
+            answer.header("docker-distribution-api-version"),
+            "registry/2.0",
+            "{target}"
+        );
         assert!(answer.has("x-request-id"));
     }
 }
@@ -171,15 +248,37 @@ async fn a_method_that_is_not_there_is_answered_with_those_that_are() {
     let name = repository("errors");
     let digest = Digest::sha256(b"x");
     for (method, target, allowed) in [
-        (Method::POST, format!("/v2/{name}/manifests/tag"), "GET,HEAD,PUT,DELETE"),
-        (Method::PATCH, format!("/v2/{name}/blobs/{digest}"), "GET,HEAD,DELETE"),
+        (
+            Method::POST,
+            format!("/v2/{name}/manifests/tag"),
+            "GET,HEAD,PUT,DELETE",
+        ),
+        (
+            Method::PATCH,
+            format!("/v2/{name}/blobs/{digest}"),
+            "GET,HEAD,DELETE",
+        ),
         (Method::GET, format!("/v2/{name}/blobs/uploads/"), "POST"),
-        (Method::POST, format!("/v2/{name}/blobs/uploads/{}", uuid::Uuid::nil()), "GET,HEAD,PATCH,PUT,DELETE"),
+        (
+            Method::POST,
+            format!("/v2/{name}/blobs/uploads/{}", uuid::Uuid::nil()),
+            "GET,HEAD,PATCH,PUT,DELETE",
+        ),
         (Method::DELETE, format!("/v2/{name}/tags/list"), "GET,HEAD"),
-        (Method::OPTIONS, format!("/v2/{name}/referrers/{digest}"), "GET,HEAD"),
-        (Method::from_bytes(b"BREW").unwrap(), "/v2/_catalog".to_owned(), "GET,HEAD"),
+        (
+            Method::OPTIONS,
+            format!("/v2/{name}/referrers/{digest}"),
+            "GET,HEAD",
+        ),
+        (
+            Method::from_bytes(b"BREW").unwrap(),
+            "/v2/_catalog".to_owned(),
+            "GET,HEAD",
+        ),
     ] {
-        let answer = ask(&client, method, &target).await.refused(405, "UNSUPPORTED");
+        let answer = ask(&client, method, &target)
+            .await
+            .refused(405, "UNSUPPORTED");
         let mut found: Vec<&str> = answer.header("allow").split(',').map(str::trim).collect();
         let mut expected: Vec<&str> = allowed.split(',').collect();
         found.sort_unstable();
@@ -197,14 +296,22 @@ async fn a_failure_says_nothing_of_its_cause_and_the_log_does_once() {
     let client = app.anonymous().bearer(&token);
     // Something that no request can be blamed for.
     let session = app.database().session().await;
-    session.batch_execute("ALTER TABLE tag RENAME TO tag_is_gone").await.unwrap();
-    let request = client.request(Method::GET, "/v2/a/b/manifests/tag").header("x-request-id", "needle-1");
+    session
+        .batch_execute("ALTER TABLE tag RENAME TO tag_is_gone")
+        .await
+        .unwrap();
+    let request = client
+        .request(Method::GET, "/v2/a/b/manifests/tag")
+        .header("x-request-id", "needle-1");
     let answer = request.send().await.refused(500, "UNKNOWN");
     assert_eq!(answer.header("x-request-id"), "needle-1");
     let body = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(body.contains("needle-1"), "{body}");
     for secret in ["tag_is_gone", "relation", "SELECT", "postgres", "sql"] {
-        assert!(!body.to_lowercase().contains(&secret.to_lowercase()), "{body}");
+        assert!(
+            !body.to_lowercase().contains(&secret.to_lowercase()),
+            "{body}"
+        );
     }
     let log = app.log();
     let told: Vec<&str> = log
@@ -213,14 +320,19 @@ async fn a_failure_says_nothing_of_its_cause_and_the_log_does_once() {
         .collect();
     assert_eq!(told.len(), 1, "{log}");
     assert!(told[0].contains("does not exist"), "{}", told[0]);
-    session.batch_execute("ALTER TABLE tag_is_gone RENAME TO tag").await.unwrap();
+    session
+        .batch_execute("ALTER TABLE tag_is_gone RENAME TO tag")
+        .await
+        .unwrap();
     client.get("/v2/a/b/manifests/tag").await.expect(200);
     app.settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_is_worth_another_try() {
-    let (app, proxy) = TestApp::options(Store::Directory).start_behind_a_proxy().await;
+    let (app, proxy) = TestApp::options(Store::Directory)
+        .start_behind_a_proxy()
+        .await;
     let client = app.admin();
     push(&client, "a/b", "tag", &Image::random(705)).await;
     let token = app.token(&client, &["repository:a/b:pull,push"]).await;

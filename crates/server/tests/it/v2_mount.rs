@@ -9,7 +9,11 @@ use portolan_testkit::image::{Blob, Image};
 #[track_caller]
 fn declined(answer: Answer, repository: &str) -> Answer {
     let answer = answer.expect(202);
-    assert!(answer.location().starts_with(&format!("/v2/{repository}/blobs/uploads/")));
+    assert!(
+        answer
+            .location()
+            .starts_with(&format!("/v2/{repository}/blobs/uploads/"))
+    );
     assert_eq!(answer.header("range"), "0-0");
     assert!(answer.has("docker-upload-uuid"));
     answer
@@ -23,9 +27,15 @@ async fn a_blob_is_mounted_from_a_named_repository() {
     push_blob(&client, &from, &blob).await;
     let target = format!("/v2/{to}/blobs/uploads/?mount={}&from={from}", blob.digest);
     let mounted = client.post(&target).await.expect(201);
-    assert_eq!(mounted.location(), format!("/v2/{to}/blobs/{}", blob.digest));
+    assert_eq!(
+        mounted.location(),
+        format!("/v2/{to}/blobs/{}", blob.digest)
+    );
     assert_eq!(mounted.digest(), blob.digest);
-    assert_eq!(client.get(mounted.location()).await.expect(200).body, blob.content);
+    assert_eq!(
+        client.get(mounted.location()).await.expect(200).body,
+        blob.content
+    );
 }
 
 #[tokio::test]
@@ -37,7 +47,10 @@ async fn a_blob_is_found_where_no_repository_is_named() {
     for blob in image.blobs() {
         let target = format!("/v2/{to}/blobs/uploads/?mount={}", blob.digest);
         let mounted = client.post(&target).await.expect(201);
-        assert_eq!(mounted.location(), format!("/v2/{to}/blobs/{}", blob.digest));
+        assert_eq!(
+            mounted.location(),
+            format!("/v2/{to}/blobs/{}", blob.digest)
+        );
     }
     crate::app::push_manifest(&client, &to, "tag", &image.manifest).await;
 }
@@ -55,13 +68,22 @@ async fn what_cannot_be_mounted_is_uploaded_instead() {
         format!("mount={digest}&from=NO%20NAME"),
         format!("mount={digest}"),
     ] {
-        let answer = client.post(&format!("/v2/{to}/blobs/uploads/?{query}")).await;
+        let answer = client
+            .post(&format!("/v2/{to}/blobs/uploads/?{query}"))
+            .await;
         let answer = declined(answer, &to);
         let put = answer.location_with(&format!("digest={digest}"));
         client.put(&put, blob.content.clone()).await.expect(201);
-        client.delete(&format!("/v2/{to}/blobs/{digest}")).await.expect(202);
+        client
+            .delete(&format!("/v2/{to}/blobs/{digest}"))
+            .await
+            .expect(202);
     }
-    let answer = client.post(&format!("/v2/{to}/blobs/uploads/?mount=sha256:x&from={from}")).await;
+    let answer = client
+        .post(&format!(
+            "/v2/{to}/blobs/uploads/?mount=sha256:x&from={from}"
+        ))
+        .await;
     answer.refused(400, "DIGEST_INVALID");
 }
 
@@ -82,7 +104,12 @@ async fn a_mount_tells_nothing_about_what_one_may_not_read() {
         format!("mount={}", blob.digest),
         format!("mount={unknown}"),
     ] {
-        declined(mallory.post(&format!("/v2/{to}/blobs/uploads/?{query}")).await, &to);
+        declined(
+            mallory
+                .post(&format!("/v2/{to}/blobs/uploads/?{query}"))
+                .await,
+            &to,
+        );
     }
 }
 
@@ -95,7 +122,9 @@ async fn a_token_for_the_target_alone_can_mount_what_its_account_may_read() {
     let blob = Blob::random(506, 100);
     push_blob(&user, &from, &blob).await;
     // Clients that mount often hold no other.
-    let token = app.token(&user, &[&format!("repository:{to}:pull,push")]).await;
+    let token = app
+        .token(&user, &[&format!("repository:{to}:pull,push")])
+        .await;
     let narrow = app.anonymous().bearer(&token);
     let target = format!("/v2/{to}/blobs/uploads/?mount={}&from={from}", blob.digest);
     narrow.post(&target).await.expect(201);
@@ -110,7 +139,10 @@ async fn a_deleted_blob_is_not_mounted() {
     let (from, to) = (repository("mount"), repository("mount"));
     let blob = Blob::random(505, 100);
     push_blob(&client, &from, &blob).await;
-    client.delete(&format!("/v2/{from}/blobs/{}", blob.digest)).await.expect(202);
+    client
+        .delete(&format!("/v2/{from}/blobs/{}", blob.digest))
+        .await
+        .expect(202);
     let target = format!("/v2/{to}/blobs/uploads/?mount={}&from={from}", blob.digest);
     declined(client.post(&target).await, &to);
 }

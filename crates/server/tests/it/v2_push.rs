@@ -1,8 +1,6 @@
 //! Pushing manifests: what is stored, what it answers, and what is refused.
 
-use crate::app::{
-    TestApp, push, push_blob, push_manifest, put_manifest, repository,
-};
+use crate::app::{TestApp, push, push_blob, push_manifest, put_manifest, repository};
 use bytes::Bytes;
 use http::Method;
 use portolan_oci::{Digest, media_type};
@@ -23,7 +21,10 @@ async fn a_push_says_where_the_manifest_is() {
             format!("/v2/{repository}/manifests/{}", image.manifest.digest)
         );
         assert_eq!(put.digest(), image.manifest.digest);
-        assert_eq!(put.header("docker-distribution-api-version"), "registry/2.0");
+        assert_eq!(
+            put.header("docker-distribution-api-version"),
+            "registry/2.0"
+        );
         assert!(!put.has("oci-subject"));
         assert!(!put.has("oci-tag"));
         assert!(put.body.is_empty());
@@ -40,26 +41,46 @@ async fn a_push_by_digest_can_set_many_tags() {
         push_blob(&client, &repository, blob).await;
     }
     let tags: Vec<String> = (0..20).map(|number| format!("1.{number}")).collect();
-    let query = tags.iter().map(|tag| format!("tag={tag}")).collect::<Vec<_>>().join("&");
+    let query = tags
+        .iter()
+        .map(|tag| format!("tag={tag}"))
+        .collect::<Vec<_>>()
+        .join("&");
     let digest = image.manifest.digest;
     let target = format!("/v2/{repository}/manifests/{digest}?{query}");
-    let put = put_manifest(&client, &target, &image.manifest).await.expect(201);
-    let mut set: Vec<&str> = put.lines("oci-tag").iter().flat_map(|line| line.split(", ")).collect();
+    let put = put_manifest(&client, &target, &image.manifest)
+        .await
+        .expect(201);
+    let mut set: Vec<&str> = put
+        .lines("oci-tag")
+        .iter()
+        .flat_map(|line| line.split(", "))
+        .collect();
     set.sort_unstable();
     let mut expected: Vec<&str> = tags.iter().map(String::as_str).collect();
     expected.sort_unstable();
     assert_eq!(set, expected);
     for tag in &tags {
-        let head = client.head(&format!("/v2/{repository}/manifests/{tag}")).await.expect(200);
+        let head = client
+            .head(&format!("/v2/{repository}/manifests/{tag}"))
+            .await
+            .expect(200);
         assert_eq!(head.digest(), digest);
     }
     // All or nothing.
     let target = format!("/v2/{repository}/manifests/{digest}?tag=good&tag=not%20good");
-    put_manifest(&client, &target, &image.manifest).await.refused(400, "TAG_INVALID");
-    client.get(&format!("/v2/{repository}/manifests/good")).await.refused(404, "MANIFEST_UNKNOWN");
+    put_manifest(&client, &target, &image.manifest)
+        .await
+        .refused(400, "TAG_INVALID");
+    client
+        .get(&format!("/v2/{repository}/manifests/good"))
+        .await
+        .refused(404, "MANIFEST_UNKNOWN");
     let flood = "tag=x&".repeat(101);
     let target = format!("/v2/{repository}/manifests/{digest}?{flood}");
-    put_manifest(&client, &target, &image.manifest).await.refused(414, "TAG_INVALID");
+    put_manifest(&client, &target, &image.manifest)
+        .await
+        .refused(414, "TAG_INVALID");
 }
 
 #[tokio::test]
@@ -84,8 +105,14 @@ async fn under(
     condition: (&'static str, String),
     manifest: Option<&ManifestFile>,
 ) -> Answer {
-    let method = if manifest.is_some() { Method::PUT } else { Method::DELETE };
-    let mut request = client.request(method, target).header(condition.0, condition.1);
+    let method = if manifest.is_some() {
+        Method::PUT
+    } else {
+        Method::DELETE
+    };
+    let mut request = client
+        .request(method, target)
+        .header(condition.0, condition.1);
     if let Some(manifest) = manifest {
         request = request
             .header("content-type", &manifest.media_type)
@@ -113,22 +140,35 @@ async fn a_tag_moves_only_from_where_the_client_saw_it() {
     }
     // Create only.
     let create = || ("if-none-match", "*".to_owned());
-    under(&client, &target, create(), Some(old)).await.expect(201);
-    under(&client, &target, create(), Some(new)).await.refused(412, "PRECONDITION_FAILED");
+    under(&client, &target, create(), Some(old))
+        .await
+        .expect(201);
+    under(&client, &target, create(), Some(new))
+        .await
+        .refused(412, "PRECONDITION_FAILED");
     assert_eq!(points_at().await, old.digest);
     // Compare and swap.
     let answer = under(&client, &target, ("if-match", etag(new)), Some(new)).await;
     let refused = answer.refused(412, "PRECONDITION_FAILED");
-    assert_eq!(refused.json()["errors"][0]["detail"]["current"], old.digest.to_string());
-    under(&client, &target, ("if-match", etag(old)), Some(new)).await.expect(201);
+    assert_eq!(
+        refused.json()["errors"][0]["detail"]["current"],
+        old.digest.to_string()
+    );
+    under(&client, &target, ("if-match", etag(old)), Some(new))
+        .await
+        .expect(201);
     assert_eq!(points_at().await, new.digest);
     // A condition that is not evaluated is not ignored.
-    under(&client, &target, ("if-none-match", etag(old)), Some(old)).await.refused(400, "UNSUPPORTED");
+    under(&client, &target, ("if-none-match", etag(old)), Some(old))
+        .await
+        .refused(400, "UNSUPPORTED");
     assert_eq!(points_at().await, new.digest);
     // The same for deletes.
     let answer = under(&client, &target, ("if-match", etag(old)), None).await;
     answer.refused(412, "PRECONDITION_FAILED");
-    under(&client, &target, ("if-match", etag(new)), None).await.expect(202);
+    under(&client, &target, ("if-match", etag(new)), None)
+        .await
+        .expect(202);
     client.get(&target).await.refused(404, "MANIFEST_UNKNOWN");
 }
 
@@ -171,15 +211,20 @@ async fn a_manifest_needs_its_blobs() {
         .map(|error| error["detail"]["digest"].as_str().unwrap().to_owned())
         .collect();
     named.sort();
-    let mut missing: Vec<String> =
-        image.layers.iter().map(|layer| layer.digest.to_string()).collect();
+    let mut missing: Vec<String> = image
+        .layers
+        .iter()
+        .map(|layer| layer.digest.to_string())
+        .collect();
     missing.sort();
     assert_eq!(named, missing);
     client.get(&target).await.refused(404, "MANIFEST_UNKNOWN");
     // In another repository they do not count.
     let other = crate::app::repository("push");
     push(&client, &other, "tag", &image).await;
-    put_manifest(&client, &target, &image.manifest).await.refused(400, "MANIFEST_BLOB_UNKNOWN");
+    put_manifest(&client, &target, &image.manifest)
+        .await
+        .refused(400, "MANIFEST_BLOB_UNKNOWN");
 }
 
 #[tokio::test]
@@ -228,14 +273,23 @@ async fn the_type_comes_from_the_header_without_its_parameters() {
         let payload = image.manifest.payload.clone();
         let (client, content_type) = (client.clone(), content_type.to_owned());
         async move {
-            let request = client.request(Method::PUT, &target).header("content-type", content_type);
+            let request = client
+                .request(Method::PUT, &target)
+                .header("content-type", content_type);
             request.body(payload).send().await
         }
     };
-    put(&format!("{}; charset=utf-8", media_type::OCI_IMAGE)).await.expect(201);
-    let got = client.get(&format!("/v2/{repository}/manifests/typed")).await.expect(200);
+    put(&format!("{}; charset=utf-8", media_type::OCI_IMAGE))
+        .await
+        .expect(201);
+    let got = client
+        .get(&format!("/v2/{repository}/manifests/typed"))
+        .await
+        .expect(200);
     assert_eq!(got.header("content-type"), media_type::OCI_IMAGE);
-    put(media_type::OCI_INDEX).await.refused(400, "MANIFEST_INVALID");
+    put(media_type::OCI_INDEX)
+        .await
+        .refused(400, "MANIFEST_INVALID");
     put("no type").await.refused(400, "MANIFEST_INVALID");
 }
 
@@ -258,17 +312,34 @@ async fn manifests_are_taken_up_to_the_limit() {
 
     let largest = padded(&image, LIMIT);
     push_manifest(&client, &repository, "large", &largest).await;
-    let got = client.get(&format!("/v2/{repository}/manifests/large")).await.expect(200);
-    assert!(got.body == largest.payload, "4 MiB come back as they were pushed");
+    let got = client
+        .get(&format!("/v2/{repository}/manifests/large"))
+        .await
+        .expect(200);
+    assert!(
+        got.body == largest.payload,
+        "4 MiB come back as they were pushed"
+    );
 
     let target = format!("/v2/{repository}/manifests/too-large");
     let too_large = padded(&image, LIMIT + 1);
-    put_manifest(&client, &target, &too_large).await.refused(413, "MANIFEST_INVALID");
+    put_manifest(&client, &target, &too_large)
+        .await
+        .refused(413, "MANIFEST_INVALID");
     // Without an announced length it is found out on the way.
-    let pieces: Vec<std::io::Result<Bytes>> =
-        too_large.payload.chunks(64 << 10).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    let request = client.request(Method::PUT, &target).header("content-type", &too_large.media_type);
-    request.pieces(pieces).send().await.refused(413, "MANIFEST_INVALID");
+    let pieces: Vec<std::io::Result<Bytes>> = too_large
+        .payload
+        .chunks(64 << 10)
+        .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+        .collect();
+    let request = client
+        .request(Method::PUT, &target)
+        .header("content-type", &too_large.media_type);
+    request
+        .pieces(pieces)
+        .send()
+        .await
+        .refused(413, "MANIFEST_INVALID");
     client.get(&target).await.refused(404, "MANIFEST_UNKNOWN");
 }
 
@@ -280,7 +351,9 @@ async fn a_manifest_must_be_what_its_digest_says() {
     push(&client, &repository, "tag", &image).await;
     let other = Digest::sha256(b"other");
     let target = format!("/v2/{repository}/manifests/{other}");
-    put_manifest(&client, &target, &image.manifest).await.refused(400, "DIGEST_INVALID");
+    put_manifest(&client, &target, &image.manifest)
+        .await
+        .refused(400, "DIGEST_INVALID");
     client.get(&target).await.refused(404, "MANIFEST_UNKNOWN");
 }
 
@@ -291,7 +364,10 @@ async fn a_push_is_seen_by_the_next_request() {
     let images: Vec<Image> = (123..128).map(Image::random).collect();
     for image in &images {
         push(&client, &repository, "moving", image).await;
-        let head = client.head(&format!("/v2/{repository}/manifests/moving")).await.expect(200);
+        let head = client
+            .head(&format!("/v2/{repository}/manifests/moving"))
+            .await
+            .expect(200);
         assert_eq!(head.digest(), image.manifest.digest);
     }
 }
@@ -303,7 +379,10 @@ async fn the_first_push_makes_a_private_repository() {
     let image = Image::random(128);
     push(&app.admin(), &repository, "tag", &image).await;
     let target = format!("/v2/{repository}/manifests/tag");
-    app.anonymous().get(&target).await.refused(401, "UNAUTHORIZED");
+    app.anonymous()
+        .get(&target)
+        .await
+        .refused(401, "UNAUTHORIZED");
     app.publish(&repository);
     app.anonymous().get(&target).await.expect(200);
 }

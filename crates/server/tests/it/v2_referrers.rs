@@ -12,9 +12,15 @@ const SIGNATURE: &str = "application/vnd.example.signature";
 fn digests(answer: &Answer) -> Vec<String> {
     let index = answer.json();
     assert_eq!(answer.header("content-type"), media_type::OCI_INDEX);
-    assert_eq!((&index["schemaVersion"], &index["mediaType"]), (&json!(2), &json!(media_type::OCI_INDEX)));
+    assert_eq!(
+        (&index["schemaVersion"], &index["mediaType"]),
+        (&json!(2), &json!(media_type::OCI_INDEX))
+    );
     let manifests = index["manifests"].as_array().unwrap().clone();
-    manifests.iter().map(|entry| entry["digest"].as_str().unwrap().to_owned()).collect()
+    manifests
+        .iter()
+        .map(|entry| entry["digest"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Pushes an artifact about `subject`.
@@ -44,13 +50,22 @@ async fn what_nobody_refers_to_has_an_empty_index() {
         if name == repository {
             push(&client, &name, "tag", &Image::random(300)).await;
         }
-        let answer = client.get(&format!("/v2/{name}/referrers/{unknown}")).await.expect(200);
+        let answer = client
+            .get(&format!("/v2/{name}/referrers/{unknown}"))
+            .await
+            .expect(200);
         assert_eq!(digests(&answer), Vec::<String>::new());
         assert!(!answer.has("link"));
         assert!(!answer.has("oci-filters-applied"));
     }
-    for bad in ["sha256:short", "latest", "md5:d41d8cd98f00b204e9800998ecf8427e"] {
-        let answer = client.get(&format!("/v2/{repository}/referrers/{bad}")).await;
+    for bad in [
+        "sha256:short",
+        "latest",
+        "md5:d41d8cd98f00b204e9800998ecf8427e",
+    ] {
+        let answer = client
+            .get(&format!("/v2/{repository}/referrers/{bad}"))
+            .await;
         answer.refused(400, "DIGEST_INVALID");
     }
 }
@@ -88,18 +103,33 @@ async fn referrers_are_described_as_the_specification_says() {
     let answer = client.get(&target).await.expect(200);
     let entry = |manifest: &ManifestFile, more: Value| {
         let mut entry = manifest.descriptor();
-        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         entry
     };
     let mut expected = vec![
-        entry(&sbom, json!({ "artifactType": SBOM, "annotations": { "org.example.seed": "302" } })),
-        entry(&old, json!({ "artifactType": "application/vnd.example.config" })),
-        entry(&index, json!({ "annotations": { "org.example.kind": "index" } })),
+        entry(
+            &sbom,
+            json!({ "artifactType": SBOM, "annotations": { "org.example.seed": "302" } }),
+        ),
+        entry(
+            &old,
+            json!({ "artifactType": "application/vnd.example.config" }),
+        ),
+        entry(
+            &index,
+            json!({ "annotations": { "org.example.kind": "index" } }),
+        ),
     ];
     expected.sort_by_key(|entry| entry["digest"].as_str().unwrap().to_owned());
     assert_eq!(answer.json()["manifests"], json!(expected));
 
-    client.delete(&format!("/v2/{repository}/manifests/{}", old.digest)).await.expect(202);
+    client
+        .delete(&format!("/v2/{repository}/manifests/{}", old.digest))
+        .await
+        .expect(202);
     assert_eq!(digests(&client.get(&target).await.expect(200)).len(), 2);
 }
 
@@ -113,14 +143,29 @@ async fn referrers_can_be_filtered_by_type() {
     attach(&client, &repository, SIGNATURE, 305, &image.manifest).await;
     let target = format!("/v2/{repository}/referrers/{}", image.manifest.digest);
     let filtered = async |kind: &str| {
-        let answer = client.get(&format!("{target}?artifactType={kind}")).await.expect(200);
+        let answer = client
+            .get(&format!("{target}?artifactType={kind}"))
+            .await
+            .expect(200);
         assert_eq!(answer.header("oci-filters-applied"), "artifactType");
         digests(&answer)
     };
-    assert_eq!(filtered("application/vnd.example.sbom%2Bjson").await, [sbom.digest.to_string()]);
-    assert_eq!(filtered("application/vnd.example.other").await, Vec::<String>::new());
-    client.get(&format!("{target}?artifactType=none")).await.refused(400, "UNSUPPORTED");
-    let all = client.get(&format!("{target}?artifactType=")).await.expect(200);
+    assert_eq!(
+        filtered("application/vnd.example.sbom%2Bjson").await,
+        [sbom.digest.to_string()]
+    );
+    assert_eq!(
+        filtered("application/vnd.example.other").await,
+        Vec::<String>::new()
+    );
+    client
+        .get(&format!("{target}?artifactType=none"))
+        .await
+        .refused(400, "UNSUPPORTED");
+    let all = client
+        .get(&format!("{target}?artifactType="))
+        .await
+        .expect(200);
     assert_eq!(digests(&all).len(), 2);
 }
 
@@ -144,16 +189,31 @@ async fn a_long_list_of_referrers_comes_in_pages() {
     let mut read = Vec::new();
     loop {
         let page = client.get(&target).await.expect(200);
-        assert_eq!(page.header("oci-filters-applied"), "artifactType", "on every page");
+        assert_eq!(
+            page.header("oci-filters-applied"),
+            "artifactType",
+            "on every page"
+        );
         let found = digests(&page);
-        assert!(!found.is_empty(), "an empty page with a link would be a loop");
+        assert!(
+            !found.is_empty(),
+            "an empty page with a link would be a loop"
+        );
         read.extend(found);
         if !page.has("link") {
             break;
         }
         let link = page.header("link");
-        target = link.trim_start_matches('<').split('>').next().unwrap().to_owned();
-        assert!(target.starts_with(&format!("/v2/{repository}/referrers/{digest}?")), "{link}");
+        target = link
+            .trim_start_matches('<')
+            .split('>')
+            .next()
+            .unwrap()
+            .to_owned();
+        assert!(
+            target.starts_with(&format!("/v2/{repository}/referrers/{digest}?")),
+            "{link}"
+        );
     }
     assert_eq!(read, attached);
 }

@@ -240,3 +240,36 @@ async fn podman_can_search() {
         .expect(200);
     app.anonymous().get("/v1/_ping").await.expect(200);
 }
+
+#[tokio::test]
+async fn a_hundred_thousand_tags_are_listed_page_by_page() {
+    const TAGS: usize = 100_000;
+    let app = TestApp::start().await;
+    let client = app.admin();
+    push(&client, "a/b", "00000", &Image::random(203)).await;
+    let session = app.database().session().await;
+    session
+        .batch_execute(
+            "INSERT INTO tag (repository_id, manifest_id, name)
+             SELECT tag.repository_id, tag.manifest_id, lpad(number::text, 5, '0')
+             FROM tag CROSS JOIN generate_series(1, 99999) AS number; ANALYZE tag",
+        )
+        .await
+        .expect("tags beside the code under test");
+    // Without `n`, as Dependabot asks; and with Renovate's, of which it reads at most 20 pages.
+    for query in ["", "?n=10000"] {
+        let mut target = format!("/v2/a/b/tags/list{query}");
+        let mut read = Vec::with_capacity(TAGS);
+        let mut pages = 0;
+        loop {
+            let page = client.get(&target).await.expect(200);
+            read.extend(tags(&page));
+            pages += 1;
+            let Some(after) = next(&page) else { break };
+            target = after;
+        }
+        assert_eq!((read.len(), pages), (TAGS, 10));
+        assert!(read.is_sorted());
+    }
+    app.settled().await;
+}

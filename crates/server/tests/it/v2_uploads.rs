@@ -11,9 +11,15 @@ use std::io;
 
 /// Begins an upload.
 async fn begin(client: &Client, repository: &str) -> Answer {
-    let answer = client.post(&format!("/v2/{repository}/blobs/uploads/")).await.expect(202);
+    let answer = client
+        .post(&format!("/v2/{repository}/blobs/uploads/"))
+        .await
+        .expect(202);
     let id = answer.header("docker-upload-uuid");
-    assert_eq!(answer.location(), format!("/v2/{repository}/blobs/uploads/{id}"));
+    assert_eq!(
+        answer.location(),
+        format!("/v2/{repository}/blobs/uploads/{id}")
+    );
     assert_eq!(answer.header("range"), "0-0");
     assert_eq!(answer.header("content-length"), "0");
     assert_eq!(answer.header("oci-chunk-min-length"), (5 << 20).to_string());
@@ -40,10 +46,16 @@ async fn finish(client: &Client, upload: &Answer, blob: &Blob, rest: impl Into<B
 /// Checks the answer of a finished upload, and that the blob is there.
 async fn is_stored(client: &Client, repository: &str, answer: Answer, blob: &Blob) {
     let answer = answer.expect(201);
-    assert_eq!(answer.location(), format!("/v2/{repository}/blobs/{}", blob.digest));
+    assert_eq!(
+        answer.location(),
+        format!("/v2/{repository}/blobs/{}", blob.digest)
+    );
     assert_eq!(answer.digest(), blob.digest);
     let got = client.get(answer.location()).await.expect(200);
-    assert!(got.body == blob.content, "the blob comes back as it went in");
+    assert!(
+        got.body == blob.content,
+        "the blob comes back as it went in"
+    );
 }
 
 #[tokio::test]
@@ -52,8 +64,13 @@ async fn a_blob_can_be_pushed_in_one_request() {
     let repository = repository("upload");
     for slash in ["/", ""] {
         let blob = Blob::random(600 + slash.len() as u64, 1000);
-        let target = format!("/v2/{repository}/blobs/uploads{slash}?digest={}", blob.digest);
-        let request = client.request(Method::POST, &target).body(blob.content.clone());
+        let target = format!(
+            "/v2/{repository}/blobs/uploads{slash}?digest={}",
+            blob.digest
+        );
+        let request = client
+            .request(Method::POST, &target)
+            .body(blob.content.clone());
         is_stored(&client, &repository, request.send().await, &blob).await;
     }
 }
@@ -75,12 +92,20 @@ async fn a_blob_can_be_streamed() {
     let blob = Blob::random(603, 1 << 20);
     let upload = begin(&client, &repository).await;
     // Without a length and without `Content-Range`, as docker does.
-    let pieces: Vec<io::Result<Bytes>> =
-        blob.content.chunks(10_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    let request = client.request(Method::PATCH, upload.location()).pieces(pieces);
+    let pieces: Vec<io::Result<Bytes>> = blob
+        .content
+        .chunks(10_000)
+        .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+        .collect();
+    let request = client
+        .request(Method::PATCH, upload.location())
+        .pieces(pieces);
     let upload = request.send().await.expect(202);
     // docker reads `%d-%d`.
-    assert_eq!(upload.header("range"), format!("0-{}", blob.content.len() - 1));
+    assert_eq!(
+        upload.header("range"),
+        format!("0-{}", blob.content.len() - 1)
+    );
     assert_eq!(upload.header("content-length"), "0");
     let answer = finish(&client, &upload, &blob, "").await;
     is_stored(&client, &repository, answer, &blob).await;
@@ -97,12 +122,16 @@ async fn a_blob_can_be_pushed_in_chunks() {
             if last_by_put && first == 2000 {
                 break;
             }
-            upload = chunk(&client, upload.location(), &blob, first, last).await.expect(202);
+            upload = chunk(&client, upload.location(), &blob, first, last)
+                .await
+                .expect(202);
             assert_eq!(upload.header("range"), format!("0-{last}"));
         }
         let answer = if last_by_put {
             let target = upload.location_with(&format!("digest={}", blob.digest));
-            let request = client.request(Method::PUT, &target).header("content-range", "2000-2499");
+            let request = client
+                .request(Method::PUT, &target)
+                .header("content-range", "2000-2499");
             request.body(blob.content.slice(2000..)).send().await
         } else {
             finish(&client, &upload, &blob, "").await
@@ -121,29 +150,57 @@ async fn a_chunk_out_of_order_is_refused_and_the_upload_goes_on() {
     chunk(&client, &location, &blob, 0, 999).await.expect(202);
     // Ahead, again, overlapping, backward, unreadable, and too large for any number.
     for range in [
-        "2000-2999", "0-999", "500-1499", "1999-1000", "1000", "-", "a-b", "1000-",
-        "1000-18446744073709551615", "99999999999999999999-99999999999999999999",
+        "2000-2999",
+        "0-999",
+        "500-1499",
+        "1999-1000",
+        "1000",
+        "-",
+        "a-b",
+        "1000-",
+        "1000-18446744073709551615",
+        "99999999999999999999-99999999999999999999",
     ] {
-        let request = client.request(Method::PATCH, &location).header("content-range", range);
+        let request = client
+            .request(Method::PATCH, &location)
+            .header("content-range", range);
         let refused = request.body(blob.content.slice(1000..2000)).send().await;
         let refused = refused.refused(416, "BLOB_UPLOAD_INVALID");
         assert_eq!(refused.header("range"), "0-999", "{range}");
         assert_eq!(refused.location(), location);
         let status = client.get(&location).await.expect(204);
-        assert_eq!((status.header("range"), status.location()), ("0-999", location.as_str()));
+        assert_eq!(
+            (status.header("range"), status.location()),
+            ("0-999", location.as_str())
+        );
     }
     let target = format!("{location}?digest={}", blob.digest);
-    let request = client.request(Method::PUT, &target).header("content-range", "2000-2999");
+    let request = client
+        .request(Method::PUT, &target)
+        .header("content-range", "2000-2999");
     let refused = request.body(blob.content.slice(2000..)).send().await;
     refused.refused(416, "BLOB_UPLOAD_INVALID");
     // A range that says another length than the body has.
-    let request = client.request(Method::PATCH, &location).header("content-range", "1000-1999");
-    request.body(blob.content.slice(1000..1500)).send().await.refused(400, "SIZE_INVALID");
+    let request = client
+        .request(Method::PATCH, &location)
+        .header("content-range", "1000-1999");
+    request
+        .body(blob.content.slice(1000..1500))
+        .send()
+        .await
+        .refused(400, "SIZE_INVALID");
 
     let offset = client.get(&location).await.expect(204);
-    let received: usize = offset.header("range").strip_prefix("0-").unwrap().parse().unwrap();
+    let received: usize = offset
+        .header("range")
+        .strip_prefix("0-")
+        .unwrap()
+        .parse()
+        .unwrap();
     assert_eq!(received, 999, "what was refused is not part of the upload");
-    chunk(&client, &location, &blob, 1000, 2999).await.expect(202);
+    chunk(&client, &location, &blob, 1000, 2999)
+        .await
+        .expect(202);
     let answer = client.put(&target, "").await;
     is_stored(&client, &repository, answer, &blob).await;
 }
@@ -155,15 +212,23 @@ async fn an_upload_can_be_looked_at_and_given_up() {
     let upload = begin(&client, &repository).await;
     let location = upload.location();
     let status = client.get(location).await.expect(204);
-    assert_eq!((status.header("range"), status.location()), ("0-0", location));
+    assert_eq!(
+        (status.header("range"), status.location()),
+        ("0-0", location)
+    );
     client.patch(location, "some bytes").await.expect(202);
-    assert_eq!(client.get(location).await.expect(204).header("range"), "0-9");
+    assert_eq!(
+        client.get(location).await.expect(204).header("range"),
+        "0-9"
+    );
     client.delete(location).await.expect(204);
     for answer in [
         client.get(location).await,
         client.delete(location).await,
         client.patch(location, "more").await,
-        client.put(&format!("{location}?digest={}", Digest::sha256(b"")), "").await,
+        client
+            .put(&format!("{location}?digest={}", Digest::sha256(b"")), "")
+            .await,
     ] {
         answer.refused(404, "BLOB_UPLOAD_UNKNOWN");
     }
@@ -175,8 +240,13 @@ async fn a_finished_upload_is_over() {
     let repository = repository("upload");
     let blob = Blob::random(607, 100);
     let upload = begin(&client, &repository).await;
-    finish(&client, &upload, &blob, blob.content.clone()).await.expect(201);
-    client.patch(upload.location(), "more").await.refused(404, "BLOB_UPLOAD_UNKNOWN");
+    finish(&client, &upload, &blob, blob.content.clone())
+        .await
+        .expect(201);
+    client
+        .patch(upload.location(), "more")
+        .await
+        .refused(404, "BLOB_UPLOAD_UNKNOWN");
     let again = finish(&client, &upload, &blob, blob.content.clone()).await;
     again.refused(404, "BLOB_UPLOAD_UNKNOWN");
 }
@@ -190,21 +260,36 @@ async fn content_that_is_not_what_its_digest_says_is_refused() {
     let other = Blob::random(609, 1000);
     // At once, with the PUT, and after a PATCH.
     let target = format!("/v2/{repository}/blobs/uploads/?digest={}", other.digest);
-    let request = client.request(Method::POST, &target).body(blob.content.clone());
+    let request = client
+        .request(Method::POST, &target)
+        .body(blob.content.clone());
     request.send().await.refused(400, "DIGEST_INVALID");
     let upload = begin(&client, &repository).await;
     let answer = finish(&client, &upload, &other, blob.content.clone()).await;
     answer.refused(400, "DIGEST_INVALID");
     let upload = begin(&client, &repository).await;
-    client.patch(upload.location(), blob.content.clone()).await.expect(202);
+    client
+        .patch(upload.location(), blob.content.clone())
+        .await
+        .expect(202);
+    finish(&client, &upload, &other, "")
+        .await
+        .refused(400, "DIGEST_INVALID");
+    // The upload is as it was, and can still become what it is.
+    assert_eq!(client.get(upload.location()).await.expect(204).header("range"), "0-999");
     finish(&client, &upload, &other, "").await.refused(400, "DIGEST_INVALID");
+    finish(&client, &upload, &blob, "").await.expect(201);
+    client.delete(&format!("/v2/{repository}/blobs/{}", blob.digest)).await.expect(202);
     client
         .get(&format!("/v2/{repository}/blobs/{}", other.digest))
         .await
         .refused(404, "BLOB_UNKNOWN");
     // Nobody gets the bytes under their right name either, but by pushing them.
     let digest = blob.digest;
-    client.get(&format!("/v2/{repository}/blobs/{digest}")).await.refused(404, "BLOB_UNKNOWN");
+    client
+        .get(&format!("/v2/{repository}/blobs/{digest}"))
+        .await
+        .refused(404, "BLOB_UNKNOWN");
     push_blob(&client, &repository, &blob).await;
 }
 
@@ -215,10 +300,18 @@ async fn a_digest_that_cannot_be_one_is_refused() {
     let upload = begin(&client, &repository).await;
     let hex = "a".repeat(64);
     for digest in [
-        "", "sha256", "sha256:", "sha256:abc", &format!("sha1:{}", "a".repeat(40)),
-        &format!("md5:{}", "a".repeat(32)), &format!("sha256:{}", hex.to_uppercase()),
-        &format!("SHA256:{hex}"), &format!("sha256:{hex}0"), &format!("sha512:{hex}"),
-        &format!("sha256%253A{hex}"), &format!("sha256:{hex}%00"),
+        "",
+        "sha256",
+        "sha256:",
+        "sha256:abc",
+        &format!("sha1:{}", "a".repeat(40)),
+        &format!("md5:{}", "a".repeat(32)),
+        &format!("sha256:{}", hex.to_uppercase()),
+        &format!("SHA256:{hex}"),
+        &format!("sha256:{hex}0"),
+        &format!("sha512:{hex}"),
+        &format!("sha256%253A{hex}"),
+        &format!("sha256:{hex}%00"),
     ] {
         let put = upload.location_with(&format!("digest={digest}"));
         client.put(&put, "x").await.refused(400, "DIGEST_INVALID");
@@ -226,8 +319,18 @@ async fn a_digest_that_cannot_be_one_is_refused() {
         let request = client.request(Method::POST, &post).body("x");
         request.send().await.refused(400, "DIGEST_INVALID");
     }
-    client.put(upload.location(), "x").await.refused(400, "DIGEST_INVALID");
-    assert_eq!(client.get(upload.location()).await.expect(204).header("range"), "0-0");
+    client
+        .put(upload.location(), "x")
+        .await
+        .refused(400, "DIGEST_INVALID");
+    assert_eq!(
+        client
+            .get(upload.location())
+            .await
+            .expect(204)
+            .header("range"),
+        "0-0"
+    );
 }
 
 #[tokio::test]
@@ -239,8 +342,12 @@ async fn any_way_works_with_sha512() {
     let announced = format!("/v2/{repository}/blobs/uploads/?digest-algorithm=sha512");
     let upload = client.post(&announced).await.expect(202);
     let one = blob(610);
-    chunk(&client, upload.location(), &one, 0, 1499).await.expect(202);
-    chunk(&client, upload.location(), &one, 1500, 2999).await.expect(202);
+    chunk(&client, upload.location(), &one, 0, 1499)
+        .await
+        .expect(202);
+    chunk(&client, upload.location(), &one, 1500, 2999)
+        .await
+        .expect(202);
     let answer = finish(&client, &upload, &one, "").await;
     is_stored(&client, &repository, answer, &one).await;
     // Not announced: whole by PUT, streamed, in one request.
@@ -250,7 +357,10 @@ async fn any_way_works_with_sha512() {
     is_stored(&client, &repository, answer, &two).await;
     let three = blob(612);
     let upload = begin(&client, &repository).await;
-    client.patch(upload.location(), three.content.clone()).await.expect(202);
+    client
+        .patch(upload.location(), three.content.clone())
+        .await
+        .expect(202);
     let answer = finish(&client, &upload, &three, "").await;
     is_stored(&client, &repository, answer, &three).await;
     push_blob(&client, &repository, &blob(613)).await;
@@ -270,7 +380,10 @@ async fn nothing_is_a_blob_too() {
     let upload = begin(&client, &repository).await;
     let answer = finish(&client, &upload, &empty, "").await;
     is_stored(&client, &repository, answer, &empty).await;
-    let head = client.head(&format!("/v2/{repository}/blobs/{}", empty.digest)).await.expect(200);
+    let head = client
+        .head(&format!("/v2/{repository}/blobs/{}", empty.digest))
+        .await
+        .expect(200);
     assert_eq!(head.header("content-length"), "0");
 }
 
@@ -282,7 +395,10 @@ async fn the_same_blob_can_be_pushed_again_and_elsewhere() {
     let pushes = (0..8).map(|number| push_blob(&client, &repositories[number % 2], &blob));
     futures::future::join_all(pushes).await;
     for repository in &repositories {
-        let got = client.get(&format!("/v2/{repository}/blobs/{}", blob.digest)).await.expect(200);
+        let got = client
+            .get(&format!("/v2/{repository}/blobs/{}", blob.digest))
+            .await
+            .expect(200);
         assert_eq!(got.body, blob.content);
     }
 }
@@ -298,10 +414,19 @@ async fn an_upload_belongs_to_who_began_it_and_where() {
     let elsewhere = format!("/v2/{other}/blobs/uploads/{id}");
     for (client, target) in [(&admin, upload.location()), (&owner, elsewhere.as_str())] {
         client.get(target).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
-        client.patch(target, "x").await.refused(404, "BLOB_UPLOAD_UNKNOWN");
-        client.delete(target).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
+        client
+            .patch(target, "x")
+            .await
+            .refused(404, "BLOB_UPLOAD_UNKNOWN");
+        client
+            .delete(target)
+            .await
+            .refused(404, "BLOB_UPLOAD_UNKNOWN");
         let put = format!("{target}?digest={}", Digest::sha256(b"x"));
-        client.put(&put, "x").await.refused(404, "BLOB_UPLOAD_UNKNOWN");
+        client
+            .put(&put, "x")
+            .await
+            .refused(404, "BLOB_UPLOAD_UNKNOWN");
     }
     owner.patch(upload.location(), "x").await.expect(202);
 }
@@ -349,7 +474,11 @@ async fn a_broken_connection_keeps_what_has_come_and_the_offset_tells_it() {
         .map(|piece| Ok(Bytes::copy_from_slice(piece)))
         .collect();
     pieces.push(Err(io::ErrorKind::ConnectionAborted.into()));
-    let broken = client.request(Method::PATCH, &location).pieces(pieces).try_send().await;
+    let broken = client
+        .request(Method::PATCH, &location)
+        .pieces(pieces)
+        .try_send()
+        .await;
     assert!(broken.is_err());
     // The server hears of it when it reads; until then the upload is busy.
     let mut received = 0;
@@ -357,14 +486,24 @@ async fn a_broken_connection_keeps_what_has_come_and_the_offset_tells_it() {
         let (client, location, blob) = (&client, &location, &blob);
         async move {
             let status = client.get(location).await.expect(204);
-            let last: usize = status.header("range").strip_prefix("0-").unwrap().parse().unwrap();
+            let last: usize = status
+                .header("range")
+                .strip_prefix("0-")
+                .unwrap()
+                .parse()
+                .unwrap();
             let first = if last == 0 { 0 } else { last + 1 };
             let answer = chunk(client, location, blob, first, blob.content.len() - 1).await;
             answer.status == 202
         }
     })
     .await;
-    received += client.get(&location).await.expect(204).header("range").len();
+    received += client
+        .get(&location)
+        .await
+        .expect(204)
+        .header("range")
+        .len();
     assert!(received > 0);
     let answer = finish(&client, &upload, &blob, "").await;
     is_stored(&client, &repository, answer, &blob).await;
@@ -381,9 +520,16 @@ async fn an_upload_goes_on_in_another_process() {
     let location = upload.location();
     let half = 9 << 20;
     chunk(&here, location, &blob, 0, half - 1).await.expect(202);
-    assert_eq!(there.get(location).await.expect(204).header("range"), format!("0-{}", half - 1));
-    chunk(&there, location, &blob, half, size - 2).await.expect(202);
-    chunk(&here, location, &blob, size - 1, size - 1).await.expect(202);
+    assert_eq!(
+        there.get(location).await.expect(204).header("range"),
+        format!("0-{}", half - 1)
+    );
+    chunk(&there, location, &blob, half, size - 2)
+        .await
+        .expect(202);
+    chunk(&here, location, &blob, size - 1, size - 1)
+        .await
+        .expect(202);
     let answer = finish(&there, &upload, &blob, "").await;
     is_stored(&here, "a/b", answer, &blob).await;
     app.settled().await;
@@ -395,7 +541,10 @@ async fn beginning_an_upload_does_not_touch_the_store() {
     let client = app.admin();
     let asked = |app: &TestApp| {
         let requests = app.store_requests();
-        requests.iter().filter(|request| !request.starts_with("HEAD /?") && *request != "HEAD ").count()
+        requests
+            .iter()
+            .filter(|request| !request.starts_with("HEAD /?") && *request != "HEAD ")
+            .count()
     };
     let before = asked(&app);
     // kaniko and crane find out so whether they may push.
@@ -407,7 +556,9 @@ async fn beginning_an_upload_does_not_touch_the_store() {
     assert_eq!(asked(&app), before + 1, "{:#?}", app.store_requests());
     let blob = Blob::random(619, 1 << 20);
     let upload = begin(&client, "a/b").await;
-    finish(&client, &upload, &blob, blob.content.clone()).await.expect(201);
+    finish(&client, &upload, &blob, blob.content.clone())
+        .await
+        .expect(201);
     assert_eq!(asked(&app), before + 2, "{:#?}", app.store_requests());
     app.settled().await;
 }
