@@ -48,7 +48,7 @@ impl Gate {
         server: Role,
         share: Share,
         places: usize,
-        waiters_per_place: usize,
+        most_waiting: usize,
         metrics: &Metrics,
     ) -> Self {
         let labels = ShareLabels { server, share };
@@ -56,7 +56,7 @@ impl Gate {
             share,
             places: Arc::new(Semaphore::new(places)),
             waiting: AtomicUsize::new(0),
-            most_waiting: places * waiters_per_place,
+            most_waiting,
             in_use_gauge: metrics.in_use.get_or_create_owned(&labels),
             waiting_gauge: metrics.waiting.get_or_create_owned(&labels),
         }

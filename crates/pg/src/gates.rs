@@ -29,12 +29,12 @@ pub(crate) struct Places {
 impl Gates {
     pub(crate) fn new(role: Role, policy: &Policy, metrics: &Metrics) -> Self {
         let gate = |share, places| {
-            let waiters = policy.acquire.waiters_per_connection;
+            let waiters = places * policy.acquire.waiters_per_connection;
             Gate::new(role, share, places, waiters, metrics)
         };
-        let shares = policy.shares;
+        let (shares, keys) = (policy.shares, policy.acquire.waiting_keys);
         Self {
-            lanes: gate(Share::Lanes, shares.lanes),
+            lanes: Gate::new(role, Share::Lanes, shares.lanes, keys, metrics),
             lists: gate(Share::Lists, shares.lanes.saturating_sub(1).max(1)),
             writes: gate(Share::Writes, shares.writes),
             background: gate(Share::Background, shares.background),

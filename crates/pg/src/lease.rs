@@ -7,7 +7,7 @@ use std::{
     fmt,
     future::Future,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -40,8 +40,9 @@ pub(crate) struct Lease {
     share: Share,
     /// Statements sent whose end nobody has seen.
     unfinished: AtomicUsize,
-    /// Whether a statement was not answered in time: the line is no good any more.
-    hung: AtomicBool,
+    /// Why the line is no good any more, if it is not. The driver may not know yet: the server's last words arrive
+    /// before the end of the line does.
+    broken: OnceLock<CloseReason>,
     /// Whether COMMIT was sent: the server may take as long as it has to, see [`Lease::commit`].
     committing: AtomicBool,
 }
@@ -68,7 +69,7 @@ impl Lease {
             pool,
             share,
             unfinished: AtomicUsize::new(0),
-            hung: AtomicBool::new(false),
+            broken: OnceLock::new(),
             committing: AtomicBool::new(false),
         }
     }
@@ -156,11 +157,15 @@ impl Lease {
         let unfinished = Unfinished::new(self);
         let after = self.statement_limit() + ANSWER_GRACE;
         let Ok(answer) = timeout(after, question).await else {
-            self.hung.store(true, Ordering::Release);
+            let _ = self.broken.set(CloseReason::Stuck);
             return Err(Error::Unanswered { name, after });
         };
         unfinished.seen();
-        answer.map_err(|source| Error::Statement { name, source })
+        let answer = answer.map_err(|source| Error::Statement { name, source });
+        if answer.as_ref().is_err_and(Error::is_connection_lost) {
+            let _ = self.broken.set(CloseReason::Lost);
+        }
+        answer
     }
 
     /// As [`Lease::answered`], and counts.
@@ -220,10 +225,13 @@ impl Drop for Lease {
             return;
         };
         let committing = *self.committing.get_mut();
-        if *self.unfinished.get_mut() == 0 || object.client.is_closed() {
+        let finished = *self.unfinished.get_mut() == 0 || object.client.is_closed();
+        // A COMMIT that hangs is waited for below, unless there is nobody left to answer.
+        let broken = self.broken.get().filter(|_| finished || !committing);
+        if let Some(reason) = broken {
+            self.pool.discard(object, places, *reason);
+        } else if finished {
             self.pool.give_back(object, places);
-        } else if *self.hung.get_mut() && !committing {
-            self.pool.discard(object, places, CloseReason::Stuck);
         } else {
             let limit = if committing {
                 self.pool.policy.age.lifetime

@@ -144,10 +144,13 @@ pub struct AcquirePolicy {
     pub write: Duration,
     /// Longest wait of a job, which nobody is waiting for. Default 10 s.
     pub background: Duration,
-    /// Callers that may wait for each connection of a share; the next one is refused at once. Too high, and everyone
-    /// waits for nothing during overload; too low, and a burst is refused that would have been served. Default 4: at
-    /// a few milliseconds a turn the last of them still fits into the deadlines above.
+    /// Callers that may wait for each connection of a share; the next one is refused at once. Too high, and callers
+    /// wait for nothing during overload; too low, and a burst is refused that would have been served. Default 64: at
+    /// the 4 to 16 ms of a transaction with its flush, the last of them is served just within [`AcquirePolicy::write`].
     pub waiters_per_connection: usize,
+    /// Keys that may wait for the lanes; the next one is refused at once. Default 4,096: at some tens of thousands of
+    /// keys a second, what [`AcquirePolicy::read`] lets through.
+    pub waiting_keys: usize,
 }
 
 impl Default for AcquirePolicy {
@@ -156,7 +159,8 @@ impl Default for AcquirePolicy {
             read: Duration::from_millis(250),
             write: Duration::from_secs(1),
             background: Duration::from_secs(10),
-            waiters_per_connection: 4,
+            waiters_per_connection: 64,
+            waiting_keys: 4_096,
         }
     }
 }
@@ -198,8 +202,8 @@ impl Default for AgePolicy {
 /// How connections are made.
 #[derive(Debug, Clone, Copy)]
 pub struct DialPolicy {
-    /// Attempts in flight to one server. A fork, a handshake and the first catalogue reads cost the server about what
-    /// fifty point reads cost; two at a time fill a pool of eight in four rounds. Default 2.
+    /// Attempts in flight to one server. Each costs it a fork, a login and cold catalogue caches, just when it is
+    /// busiest; two at a time still fill a pool of eight in four rounds. Default 2.
     pub at_once: usize,
     /// Longest attempt: address look-up, TCP, TLS, authentication and the first statement. Default 5 s.
     pub timeout: Duration,

@@ -214,7 +214,8 @@ impl Shared {
         if let Some(failure) = self.dock.failure() {
             return unavailable(failure);
         }
-        if self.dock.alive() > 0 {
+        // Others have connections, and kept them.
+        if self.objects.status().size > 0 {
             return Error::DeadlineExceeded { share, waited };
         }
         unavailable(DialFailure {

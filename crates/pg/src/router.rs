@@ -173,12 +173,28 @@ impl Router {
         need: Need,
         key: R::Key,
     ) -> Result<Served<Option<R::Row>>, Error> {
-        let lease = self.servers.primary.acquire(Share::Lanes).await?;
-        let value = point_read::run::<R>(&lease, &[&key]).await?.pop().flatten();
+        let value = match self.ask::<R>(&key).await {
+            // The server hung up in the middle. Nothing was decided, so another connection may be asked, once; one that
+            // hung has cost the request its time already.
+            Err(error @ Error::Statement { .. }) if error.is_connection_lost() => {
+                tracing::debug!(
+                    statement = R::STATEMENT.name,
+                    "asking again on another connection"
+                );
+                self.ask::<R>(&key).await?
+            }
+            other => other?,
+        };
         let reason = PrimaryReason::NoReplica;
         self.count_read(need, reason);
         let by = ServedBy::Primary { reason };
         Ok(Served { value, by })
+    }
+
+    async fn ask<R: PointRead>(&self, key: &R::Key) -> Result<Option<R::Row>, Error> {
+        let lease = self.servers.primary.acquire(Share::Lanes).await?;
+        let answers = point_read::run::<R>(&lease, &[key]).await?;
+        Ok(answers.into_iter().next().flatten())
     }
 
     async fn outside(&self, share: Share) -> Result<Primary, Error> {

@@ -60,7 +60,7 @@ async fn a_server_that_is_down_is_tried_ever_more_rarely_however_many_ask() {
         world.router.ping_primary().await.is_ok()
     })
     .await;
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(5));
     world.end().await;
 }
 
@@ -72,7 +72,10 @@ async fn a_server_that_hangs_costs_a_caller_no_more_than_its_deadline() {
     policy.age.verify_timeout = Duration::from_millis(50);
     policy.age.farewell = Duration::from_millis(50);
     let (world, proxy) = behind_a_proxy(policy).await;
-    world.router.ping_primary().await.unwrap();
+    eventually("it serves", async || {
+        world.router.ping_primary().await.is_ok()
+    })
+    .await;
     proxy.stall();
     let began = Instant::now();
     let error = world.router.ping_primary().await.unwrap_err();

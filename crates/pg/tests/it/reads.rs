@@ -5,6 +5,7 @@ use std::time::Duration;
 use portolan_pg::{
     CloseReason, Error, PointRead, PrimaryReason, Read, Served, ServedBy, Statement,
 };
+use portolan_testkit::children::eventually;
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -108,13 +109,13 @@ async fn a_statement_is_prepared_once_a_connection_and_not_at_all_behind_a_poole
 async fn a_list_has_more_time_than_a_lane_and_ends_too() {
     let mut policy = policy();
     policy.limits.lane = Duration::from_millis(100);
-    policy.limits.list = Duration::from_millis(400);
+    policy.limits.list = Duration::from_secs(2);
     let world = World::new(policy).await;
     let error = world.router.read_fresh::<Slow>(300).await.unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "57014");
     let reader = world.router.read_list().await.unwrap();
-    reader.query(&SLEEP, &[&0.25_f64]).await.unwrap();
-    let error = reader.query(&SLEEP, &[&5.0_f64]).await.unwrap_err();
+    reader.query(&SLEEP, &[&0.3_f64]).await.unwrap();
+    let error = reader.query(&SLEEP, &[&30.0_f64]).await.unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "57014");
     // Neither harmed its connection.
     reader.query_one(&COUNT, &[]).await.unwrap();
@@ -139,7 +140,7 @@ async fn a_list_given_up_in_the_middle_leaves_its_connection_clean() {
     let world = World::new(policy()).await;
     let reader = world.router.read_list().await.unwrap();
     let process = backend(&reader).await;
-    let work = reader.query(&SLEEP, &[&0.2_f64]);
+    let work = reader.query(&SLEEP, &[&1.0_f64]);
     assert!(
         tokio::time::timeout(Duration::from_millis(10), work)
             .await
@@ -198,5 +199,23 @@ async fn a_socket_serves_as_well_as_tcp() {
     let url = database.socket_url().to_owned();
     let world = World::at(database, &url, policy()).await;
     insert(&world.router, "a", 1).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_point_read_whose_connection_is_lost_is_asked_again_on_another() {
+    let mut policy = policy();
+    policy.limits.lane = Duration::from_secs(10);
+    let world = World::new(policy).await;
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE datname = current_database() AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()";
+    let (answer, ()) = tokio::join!(world.router.read_fresh::<Slow>(1_000), async {
+        eventually("the read was cut short", async || {
+            world.outside.execute(kill, &[]).await.unwrap() == 1
+        })
+        .await;
+    });
+    assert_eq!(answer.unwrap().value, Some(1_000));
+    assert_eq!(world.closed(CloseReason::Lost), 1);
     world.end().await;
 }

@@ -85,6 +85,7 @@ pub(crate) fn policy() -> Policy {
             write: Duration::from_secs(10),
             background: Duration::from_secs(10),
             waiters_per_connection: 4,
+            waiting_keys: 4_096,
         },
         dial: DialPolicy {
             backoff_base: Duration::from_millis(10),
