@@ -142,7 +142,7 @@ pub enum UnavailableCause {
 /// short enough that a client which retries three times sees the recovery.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(2);
 /// What a client is told to wait in read-only mode, which lasts minutes at the least.
-const RETRY_READ_ONLY: Duration = Duration::from_secs(60);
+const RETRY_READ_ONLY: Duration = Duration::from_mins(1);
 /// What a client is told to wait when a bounded queue is full: queues drain in well under a second.
 const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
 

@@ -18,7 +18,7 @@ use portolan_pg::Tx;
 use std::time::Duration;
 
 /// How long a link keeps a blob that no manifest names yet; the same as after an upload.
-pub(crate) const LINK_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const LINK_LIFE: Duration = Duration::from_hours(24);
 
 /// What became of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +39,12 @@ impl Registry {
         from: Option<&RepositoryName>,
     ) -> Result<MountOutcome, Error> {
         self.authorize_push(caller, to).await?;
-        let source = match from {
-            Some(from) => self.readable_in(caller, from, digest).await?,
-            None => {
-                let reader = self.router().read_list().await?;
-                let probe = self.0.limits.mount_probe;
-                blobs::find_readable(&reader, &digest, &caller.principal, probe).await?
-            }
+        let source = if let Some(from) = from {
+            self.readable_in(caller, from, digest).await?
+        } else {
+            let reader = self.router().read_list().await?;
+            let probe = self.0.limits.mount_probe;
+            blobs::find_readable(&reader, &digest, &caller.principal, probe).await?
         };
         let Some(blob) = source else {
             return Ok(MountOutcome::Declined);
@@ -72,7 +71,9 @@ impl Registry {
         let (access, found) = self
             .resolve_blob(caller, from, digest, Purpose::Head)
             .await?;
-        Ok(found.filter(|_| access.role >= Role::Read).map(|row| row.id))
+        Ok(found
+            .filter(|_| access.role >= Role::Read)
+            .map(|row| row.id))
     }
 }
 

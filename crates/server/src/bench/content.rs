@@ -25,11 +25,17 @@ impl Content {
     pub(crate) fn random(random: &mut StdRng, size: u64) -> Self {
         let mut page = vec![0; usize::try_from(size.min(PAGE)).expect("a page fits memory")];
         random.fill_bytes(&mut page);
-        Self { page: page.into(), left: size }
+        Self {
+            page: page.into(),
+            left: size,
+        }
     }
 
     pub(crate) fn empty() -> Self {
-        Self { page: Bytes::new(), left: 0 }
+        Self {
+            page: Bytes::new(),
+            left: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -51,7 +57,10 @@ impl Content {
         }
         let length = self.left.min(self.page.len() as u64);
         self.left -= length;
-        Some(self.page.slice(..usize::try_from(length).expect("at most a page")))
+        Some(
+            self.page
+                .slice(..usize::try_from(length).expect("at most a page")),
+        )
     }
 }
 

@@ -9,8 +9,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use portolan_oci::Digest;
-use rand::rngs::StdRng;
 use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
 /// Fixtures pushed at a time.
 const CONCURRENT: usize = 16;
@@ -38,13 +38,18 @@ impl Fixture {
     ) -> anyhow::Result<Self> {
         let connection = target.connect()?;
         let mut random = StdRng::seed_from_u64(seed);
-        let config = Bytes::from(format!(r#"{{"architecture":"amd64","os":"linux","seed":{seed}}}"#));
+        let config = Bytes::from(format!(
+            r#"{{"architecture":"amd64","os":"linux","seed":{seed}}}"#
+        ));
         let config_digest = Digest::sha256(&config).to_string();
         let config_size = config.len();
         connection.upload(&config_digest, config.into()).await?;
 
         let mut blobs = Vec::new();
-        for size in scenarios.iter().filter_map(Scenario::reads_blob_of) {
+        for size in scenarios
+            .iter()
+            .filter_map(|scenario| scenario.reads_blob_of())
+        {
             let content = Content::random(&mut random, size);
             let digest = content.digest().to_string();
             connection.upload(&digest, content).await?;
@@ -52,7 +57,10 @@ impl Fixture {
         }
 
         let config = (config_digest, config_size);
-        let needed = scenarios.iter().map(|scenario| scenario.tags_needed(tags)).max();
+        let needed = scenarios
+            .iter()
+            .map(|scenario| scenario.tags_needed(tags))
+            .max();
         let manifests = futures::stream::iter(0..needed.unwrap_or(0))
             .map(|index| {
                 let payload = manifest(&config, &format!("seed {seed} tag {index}"));
@@ -65,12 +73,18 @@ impl Fixture {
             .buffered(CONCURRENT)
             .try_collect()
             .await?;
-        Ok(Self { manifests, blobs, config })
+        Ok(Self {
+            manifests,
+            blobs,
+            config,
+        })
     }
 
     pub(crate) fn blob_of(&self, size: u64) -> &str {
         let found = self.blobs.iter().find(|(known, _)| *known == size);
-        &found.expect("prepare pushed a blob of every size that a scenario reads").1
+        &found
+            .expect("prepare pushed a blob of every size that a scenario reads")
+            .1
     }
 }
 
@@ -91,7 +105,13 @@ pub(crate) async fn put_manifest(
 ) -> anyhow::Result<()> {
     let url = connection.url(&format!("manifests/{reference}"));
     let headers = [(CONTENT_TYPE, MANIFEST_TYPE)];
-    let answer = connection.send(Method::PUT, &url, &headers, payload.into(), Keep::Length).await?;
-    ensure!(answer.status == StatusCode::CREATED, "PUT manifest answered {}", answer.status);
+    let answer = connection
+        .send(Method::PUT, &url, &headers, payload.into(), Keep::Length)
+        .await?;
+    ensure!(
+        answer.status == StatusCode::CREATED,
+        "PUT manifest answered {}",
+        answer.status
+    );
     Ok(())
 }

@@ -108,12 +108,17 @@ pub(crate) async fn run(
             let tags = u32::try_from(fixture.manifests.len()).expect("tags are counted in u32");
             let mut seen = Seen::new();
             let prepare = |random: &mut StdRng| {
-                plan.scenario.prepare(&connection, &fixture, tags.max(1), random)
+                plan.scenario
+                    .prepare(&connection, &fixture, tags.max(1), random)
             };
             let mut operation = prepare(&mut random);
             while let Some(due) = pace.next().await {
                 // A closed loop times the request alone; an open loop also what kept it from being sent.
-                let from = if plan.rate.is_some() { due } else { Instant::now() };
+                let from = if plan.rate.is_some() {
+                    due
+                } else {
+                    Instant::now()
+                };
                 let result = operation.perform(&connection).await;
                 if due >= pace.measure_from {
                     seen.record(from.elapsed(), result);
@@ -131,7 +136,13 @@ pub(crate) async fn run(
     }
     let elapsed = pace.measure_from.elapsed();
     let usage = sampler.finish().await?;
-    Ok(Outcome { latency: all.latency, failures: all.failures, bytes: all.bytes, elapsed, usage })
+    Ok(Outcome {
+        latency: all.latency,
+        failures: all.failures,
+        bytes: all.bytes,
+        elapsed,
+        usage,
+    })
 }
 
 struct Seen {
@@ -169,7 +180,9 @@ impl Seen {
     }
 
     fn add(&mut self, other: Self) {
-        self.latency.add(&other.latency).expect("all histograms have the same bounds");
+        self.latency
+            .add(&other.latency)
+            .expect("all histograms have the same bounds");
         self.bytes += other.bytes;
         for (failure, times) in other.failures {
             self.count(failure, times);

@@ -75,21 +75,32 @@ pub(crate) struct BenchArgs {
 
 /// Runs every scenario in turn and prints a line for each.
 pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    let scenarios =
-        if args.scenarios.is_empty() { Scenario::every() } else { args.scenarios.clone() };
+    let scenarios = if args.scenarios.is_empty() {
+        Scenario::every()
+    } else {
+        args.scenarios.clone()
+    };
     let account = args.username.clone().zip(args.password.clone());
     let target = Target::new(&args.url, &args.repository, account)?;
     let fixture = Fixture::prepare(&target, &scenarios, args.tags, args.seed)
         .await
         .context("the fixtures could not be pushed")?;
     let fixture = Arc::new(fixture);
-    let readers = if args.anonymous { target.without_account() } else { target.clone() };
+    let readers = if args.anonymous {
+        target.without_account()
+    } else {
+        target.clone()
+    };
 
     let mut out = std::io::stdout();
     writeln!(out, "{}", Report::HEADER)?;
     let mut reports = Vec::new();
     for scenario in scenarios {
-        let target = if scenario.writes() { target.clone() } else { readers.clone() };
+        let target = if scenario.writes() {
+            target.clone()
+        } else {
+            readers.clone()
+        };
         let plan = load::Plan {
             scenario,
             clients: args.clients,
@@ -109,5 +120,9 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let failed = reports.iter().any(Report::nothing_succeeded);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }

@@ -42,7 +42,12 @@ impl Sampler {
             }
         };
         let peak = tokio::runtime::Handle::current().spawn(sampling);
-        Ok(Self { before: cpu(pids)?, pids: pids.to_vec(), stop, peak })
+        Ok(Self {
+            before: cpu(pids)?,
+            pids: pids.to_vec(),
+            stop,
+            peak,
+        })
     }
 
     pub(crate) async fn finish(self) -> anyhow::Result<Option<Usage>> {
@@ -62,7 +67,10 @@ fn cpu(roots: &[u32]) -> anyhow::Result<Duration> {
     let stats = all_stats();
     loop {
         let children = stats.iter().filter(|stat| tree.contains(&stat.parent));
-        let grown: HashSet<u32> = children.map(|stat| stat.pid).chain(tree.iter().copied()).collect();
+        let grown: HashSet<u32> = children
+            .map(|stat| stat.pid)
+            .chain(tree.iter().copied())
+            .collect();
         if grown.len() == tree.len() {
             break;
         }
@@ -72,9 +80,18 @@ fn cpu(roots: &[u32]) -> anyhow::Result<Duration> {
         let found = stats.iter().any(|stat| stat.pid == *root);
         anyhow::ensure!(found, "there is no process {root}");
     }
-    let ticks: u64 = stats.iter().filter(|stat| tree.contains(&stat.pid)).map(|s| s.ticks).sum();
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    let ticks: u64 = stats
+        .iter()
+        .filter(|stat| tree.contains(&stat.pid))
+        .map(|s| s.ticks)
+        .sum();
+    Ok(Duration::from_micros(
+        ticks * MICROS / rustix::param::clock_ticks_per_second(),
+    ))
 }
+
+/// Microseconds in a second.
+const MICROS: u64 = 1_000_000;
 
 struct Stat {
     pid: u32,
@@ -83,7 +100,9 @@ struct Stat {
 }
 
 fn all_stats() -> Vec<Stat> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|pid| read_stat(pid).ok())
@@ -107,7 +126,9 @@ fn read_stat(pid: u32) -> anyhow::Result<Stat> {
 fn resident(pids: &[u32]) -> u64 {
     let one = |pid: &u32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     };
     pids.iter().filter_map(one).sum::<u64>() * 1024

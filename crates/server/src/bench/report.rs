@@ -35,8 +35,11 @@ impl Report {
     pub(crate) fn new(plan: &Plan, anonymous: bool, outcome: &Outcome) -> Self {
         let succeeded = outcome.latency.len();
         let seconds = outcome.elapsed.as_secs_f64();
-        let millis = |quantile| outcome.latency.value_at_quantile(quantile) as f64 / 1000.0;
-        let value = plan.scenario.to_possible_value().expect("no scenario is hidden");
+        let millis = |quantile| figure(outcome.latency.value_at_quantile(quantile)) / 1000.0;
+        let value = plan
+            .scenario
+            .to_possible_value()
+            .expect("no scenario is hidden");
         Self {
             scenario: value.get_name().to_owned(),
             clients: plan.clients,
@@ -46,15 +49,15 @@ impl Report {
             seconds,
             succeeded,
             failed: outcome.failures.values().sum(),
-            per_second: succeeded as f64 / seconds,
-            mib_per_second: outcome.bytes as f64 / seconds / f64::from(1 << 20),
+            per_second: figure(succeeded) / seconds,
+            mib_per_second: figure(outcome.bytes) / seconds / f64::from(1 << 20),
             p50_ms: millis(0.5),
             p90_ms: millis(0.9),
             p99_ms: millis(0.99),
-            max_ms: outcome.latency.max() as f64 / 1000.0,
+            max_ms: figure(outcome.latency.max()) / 1000.0,
             server_cpu_us_per_operation: outcome
                 .usage
-                .map(|usage| usage.cpu.as_secs_f64() * 1e6 / (succeeded.max(1) as f64)),
+                .map(|usage| usage.cpu.as_secs_f64() * 1e6 / figure(succeeded.max(1))),
             server_peak_resident_bytes: outcome.usage.map(|usage| usage.peak_resident),
             failures: outcome.failures.clone(),
         }
@@ -67,10 +70,13 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let figure = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
-        let cpu = figure(self.server_cpu_us_per_operation);
-        let peak = self.server_peak_resident_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20));
-        let peak = figure(peak);
+        let shown =
+            |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
+        let cpu = shown(self.server_cpu_us_per_operation);
+        let peak = self
+            .server_peak_resident_bytes
+            .map(|bytes| figure(bytes) / f64::from(1 << 20));
+        let peak = shown(peak);
         write!(
             out,
             "{:<18}{:>6} {:>9.1} {:>8.1} {:>8.2} {:>8.2} {:>8.2} {cpu:>10} {peak:>9} {:>8}",
@@ -88,4 +94,12 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a figure is shown with four digits, and has fifteen"
+)]
+fn figure(count: u64) -> f64 {
+    count as f64
 }

@@ -67,11 +67,14 @@ impl Scenario {
 
     /// Whether it needs the right to push.
     pub(crate) fn writes(self) -> bool {
-        matches!(self, Self::Push1M | Self::Push256M | Self::Push2G | Self::ManifestPut | Self::Token)
+        matches!(
+            self,
+            Self::Push1M | Self::Push256M | Self::Push2G | Self::ManifestPut | Self::Token
+        )
     }
 
     /// The size of the blob that it reads.
-    pub(crate) fn reads_blob_of(&self) -> Option<u64> {
+    pub(crate) fn reads_blob_of(self) -> Option<u64> {
         match self {
             Self::Blob1K => Some(KIB),
             Self::Blob1M => Some(MIB),
@@ -81,7 +84,7 @@ impl Scenario {
     }
 
     /// How many tags must be there; `chosen` is what the operator asked for.
-    pub(crate) fn tags_needed(&self, chosen: u32) -> u32 {
+    pub(crate) fn tags_needed(self, chosen: u32) -> u32 {
         match self {
             Self::TagList => LISTED_TAGS,
             Self::ManifestTag | Self::ManifestDigest | Self::ManifestHead => chosen,
@@ -102,15 +105,17 @@ impl Scenario {
         };
         let mut any = || random.random_range(0..tags);
         match self {
-            Self::ManifestTag => {
-                Prepared::Get { url: connection.url(&format!("manifests/t{}", any())) }
-            }
-            Self::ManifestHead => {
-                Prepared::Head { url: connection.url(&format!("manifests/t{}", any())) }
-            }
+            Self::ManifestTag => Prepared::Get {
+                url: connection.url(&format!("manifests/t{}", any())),
+            },
+            Self::ManifestHead => Prepared::Head {
+                url: connection.url(&format!("manifests/t{}", any())),
+            },
             Self::ManifestDigest => {
                 let digest = &fixture.manifests[any() as usize];
-                Prepared::Get { url: connection.url(&format!("manifests/{digest}")) }
+                Prepared::Get {
+                    url: connection.url(&format!("manifests/{digest}")),
+                }
             }
             Self::Blob1K => blob(KIB),
             Self::Blob1M => blob(MIB),
@@ -121,7 +126,10 @@ impl Scenario {
             Self::ManifestPut => {
                 let unique = random.next_u64();
                 let payload = fixture::manifest(&fixture.config, &format!("put {unique}"));
-                Prepared::Put { reference: format!("put-{unique}"), payload }
+                Prepared::Put {
+                    reference: format!("put-{unique}"),
+                    payload,
+                }
             }
             Self::TagList => Prepared::Get {
                 url: connection.url(&format!("tags/list?n={LISTED_TAGS}")),
@@ -134,7 +142,10 @@ impl Scenario {
 /// Content that the registry has not seen.
 fn fresh_blob(random: &mut StdRng, size: u64) -> Prepared {
     let content = Content::random(random, size);
-    Prepared::Push { digest: content.digest().to_string(), content }
+    Prepared::Push {
+        digest: content.digest().to_string(),
+        content,
+    }
 }
 
 impl Prepared {
@@ -144,16 +155,26 @@ impl Prepared {
         match self {
             Self::Get { url } => {
                 let empty = Content::empty();
-                let answer =
-                    connection.send(Method::GET, &url, &accept, empty, Keep::Length).await?;
-                ensure!(answer.status == StatusCode::OK, "GET answered {}", answer.status);
+                let answer = connection
+                    .send(Method::GET, &url, &accept, empty, Keep::Length)
+                    .await?;
+                ensure!(
+                    answer.status == StatusCode::OK,
+                    "GET answered {}",
+                    answer.status
+                );
                 Ok(answer.bytes)
             }
             Self::Head { url } => {
                 let empty = Content::empty();
-                let answer =
-                    connection.send(Method::HEAD, &url, &accept, empty, Keep::Length).await?;
-                ensure!(answer.status == StatusCode::OK, "HEAD answered {}", answer.status);
+                let answer = connection
+                    .send(Method::HEAD, &url, &accept, empty, Keep::Length)
+                    .await?;
+                ensure!(
+                    answer.status == StatusCode::OK,
+                    "HEAD answered {}",
+                    answer.status
+                );
                 Ok(0)
             }
             Self::Push { digest, content } => {

@@ -21,7 +21,7 @@ const TOKEN_DEFAULT_SECONDS: u64 = 60;
 /// Redirects followed for one request; a registry needs one.
 const REDIRECTS: usize = 3;
 /// No single request of a benchmark may take longer.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(300);
+const REQUEST_DEADLINE: Duration = Duration::from_mins(5);
 
 /// Where the load goes, and as whom.
 #[derive(Debug, Clone)]
@@ -70,7 +70,9 @@ impl Target {
         repository: &str,
         account: Option<(String, String)>,
     ) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
+        let uri: Uri = url
+            .parse()
+            .with_context(|| format!("`{url}` is not a URL"))?;
         ensure!(
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some(),
             "`{url}` must be http://HOST[:PORT] or https://HOST[:PORT]"
@@ -101,7 +103,10 @@ impl Target {
             .enable_http1()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(https);
-        Ok(Connection { client, target: self.clone() })
+        Ok(Connection {
+            client,
+            target: self.clone(),
+        })
     }
 
     fn basic(&self) -> Option<HeaderValue> {
@@ -165,7 +170,10 @@ impl Connection {
             if !answer.status.is_redirection() || answer.status == StatusCode::NOT_MODIFIED {
                 return Ok(answer);
             }
-            let location = answer.headers.get(LOCATION).context("a redirect without Location")?;
+            let location = answer
+                .headers
+                .get(LOCATION)
+                .context("a redirect without Location")?;
             url = self.absolute(location.to_str()?);
             // Credentials stay with the registry.
             authorize = url.starts_with(&self.target.base);
@@ -187,12 +195,21 @@ impl Connection {
             }
         }
         let body = (keep == Keep::Body).then(|| kept.into());
-        Ok(Answer { status: head.status, headers: head.headers, bytes, body })
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            bytes,
+            body,
+        })
     }
 
     async fn authorization(&self) -> anyhow::Result<Option<HeaderValue>> {
-        if let Some((header, renew_at)) =
-            self.target.header.lock().expect("no holder panics").as_ref()
+        if let Some((header, renew_at)) = self
+            .target
+            .header
+            .lock()
+            .expect("no holder panics")
+            .as_ref()
             && Instant::now() < *renew_at
         {
             return Ok(Some(header.clone()));
@@ -214,9 +231,12 @@ impl Connection {
     async fn fetch_token(&self) -> anyhow::Result<Token> {
         let ping = Request::get(format!("{}/v2/", self.target.base)).body(Content::empty())?;
         let answer = self.receive(ping, Keep::Length).await?;
-        let forever = Instant::now() + Duration::from_secs(24 * 60 * 60);
+        let forever = Instant::now() + Duration::from_hours(24);
         if answer.status == StatusCode::OK {
-            return Ok(Token { header: None, renew_at: forever });
+            return Ok(Token {
+                header: None,
+                renew_at: forever,
+            });
         }
         let challenge = answer
             .headers
@@ -224,9 +244,14 @@ impl Connection {
             .with_context(|| format!("/v2/ answered {} without a challenge", answer.status))?
             .to_str()?;
         if challenge.to_ascii_lowercase().starts_with("basic") {
-            return Ok(Token { header: self.target.basic(), renew_at: forever });
+            return Ok(Token {
+                header: self.target.basic(),
+                renew_at: forever,
+            });
         }
-        let answer = self.ask_for_token(&token_url(challenge, &self.target.repository)?).await?;
+        let answer = self
+            .ask_for_token(&token_url(challenge, &self.target.repository)?)
+            .await?;
         let body: serde_json::Value = serde_json::from_slice(&answer)?;
         let token = body["token"].as_str().or(body["access_token"].as_str());
         let token = token.context("the token endpoint's answer has no token")?;
@@ -242,8 +267,14 @@ impl Connection {
         if let Some(basic) = self.target.basic() {
             request = request.header(AUTHORIZATION, basic);
         }
-        let answer = self.receive(request.body(Content::empty())?, Keep::Body).await?;
-        ensure!(answer.status == StatusCode::OK, "the token endpoint answered {}", answer.status);
+        let answer = self
+            .receive(request.body(Content::empty())?, Keep::Body)
+            .await?;
+        ensure!(
+            answer.status == StatusCode::OK,
+            "the token endpoint answered {}",
+            answer.status
+        );
         Ok(answer.body.unwrap_or_default())
     }
 
@@ -269,13 +300,27 @@ impl Connection {
                 Keep::Length,
             )
             .await?;
-        ensure!(start.status == StatusCode::ACCEPTED, "POST answered {}", start.status);
-        let location = start.headers.get(LOCATION).context("POST gave no Location")?.to_str()?;
+        ensure!(
+            start.status == StatusCode::ACCEPTED,
+            "POST answered {}",
+            start.status
+        );
+        let location = start
+            .headers
+            .get(LOCATION)
+            .context("POST gave no Location")?
+            .to_str()?;
         let separator = if location.contains('?') { '&' } else { '?' };
         let url = format!("{}{separator}digest={digest}", self.absolute(location));
         let headers = [(CONTENT_TYPE, "application/octet-stream")];
-        let done = self.send(Method::PUT, &url, &headers, content, Keep::Length).await?;
-        ensure!(done.status == StatusCode::CREATED, "PUT answered {}", done.status);
+        let done = self
+            .send(Method::PUT, &url, &headers, content, Keep::Length)
+            .await?;
+        ensure!(
+            done.status == StatusCode::CREATED,
+            "PUT answered {}",
+            done.status
+        );
         Ok(())
     }
 }
@@ -289,5 +334,7 @@ fn token_url(challenge: &str, repository: &str) -> anyhow::Result<String> {
     };
     let realm = parameter("realm").context("the challenge has no realm")?;
     let service = parameter("service").unwrap_or_default();
-    Ok(format!("{realm}?service={service}&scope=repository:{repository}:pull,push"))
+    Ok(format!(
+        "{realm}?service={service}&scope=repository:{repository}:pull,push"
+    ))
 }
