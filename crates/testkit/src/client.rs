@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Longest wait for an answer: far above any that a test expects, so that one which hangs says so.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -217,6 +217,10 @@ impl Answer {
 
     /// Checks the status; on a mismatch shows the body, which says why.
     #[track_caller]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "an assertion; the answer is often of no further interest"
+    )]
     pub fn expect(self, status: u16) -> Self {
         let Self {
             asked,
@@ -234,6 +238,10 @@ impl Answer {
 
     /// Checks the status and the code of a refusal, and that the envelope is the specification's.
     #[track_caller]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "an assertion; the answer is often of no further interest"
+    )]
     pub fn refused(self, status: u16, code: &str) -> Self {
         let answer = self.expect(status);
         assert_eq!(

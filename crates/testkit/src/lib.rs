@@ -7,5 +7,5 @@ pub mod chaos_proxy;
 pub mod children;
 pub mod client;
 pub mod image;
-pub mod s3_server;
 pub mod pg_cluster;
+pub mod s3_server;
