@@ -5,8 +5,13 @@
 mod delete;
 mod mount;
 mod push;
+mod push_related;
+mod races;
+mod races_upload;
 mod rights;
 mod staged;
+mod storm;
+mod storm_check;
 mod support;
 mod support_images;
 mod upload;

@@ -5,7 +5,7 @@ use crate::support_images::{request, with_token};
 use portolan_auth::{Actions, Grant};
 use portolan_metadata::Principal;
 use portolan_metadata::accounts::{self, StoredPassword};
-use portolan_oci::{Digest, UploadId};
+use portolan_oci::{Digest, RepositoryName, UploadId};
 use portolan_registry::{Caller, Error, Purpose, Registry};
 use portolan_testkit::image::Image;
 
@@ -322,7 +322,11 @@ async fn lists_of_names_show_what_one_may_read_and_a_token_must_name_them() {
         (&Caller::anonymous(), vec!["acme/public"]),
     ] {
         let page = registry.catalog(caller, None, None).await.unwrap();
-        let names: Vec<&str> = page.repositories.iter().map(|name| name.as_str()).collect();
+        let names: Vec<&str> = page
+            .repositories
+            .iter()
+            .map(RepositoryName::as_str)
+            .collect();
         assert_eq!(names, expected);
         let found = registry.search(caller, "a", None).await.unwrap();
         let names: Vec<&str> = found.iter().map(|row| row.name.as_str()).collect();

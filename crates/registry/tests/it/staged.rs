@@ -23,6 +23,8 @@ pub(crate) enum Event {
     FailBefore,
     /// The store does it, and is then said to be unavailable.
     FailAfter,
+    /// It waits for the test before the store is asked: a write that is late.
+    HoldBefore,
 }
 
 /// Which call, and what is to happen there.
@@ -32,6 +34,7 @@ pub(crate) struct Script {
     calls: AtomicU32,
     names: Mutex<Vec<&'static str>>,
     reached: Semaphore,
+    released: Semaphore,
 }
 
 impl Default for Script {
@@ -41,6 +44,7 @@ impl Default for Script {
             calls: AtomicU32::new(0),
             names: Mutex::new(Vec::new()),
             reached: Semaphore::new(0),
+            released: Semaphore::new(0),
         }
     }
 }
@@ -57,6 +61,11 @@ impl Script {
     /// Waits until the call was reached.
     pub(crate) async fn reached(&self) {
         self.reached.acquire().await.unwrap().forget();
+    }
+
+    /// Lets go on what is held.
+    pub(crate) fn release(&self) {
+        self.released.add_permits(1);
     }
 
     /// Whether the call was reached by now.
@@ -104,6 +113,11 @@ impl Staged {
         match self.script.count(name) {
             None => call.await,
             Some(Event::StopBefore) => self.script.stop().await,
+            Some(Event::HoldBefore) => {
+                self.script.reached.add_permits(1);
+                self.script.released.acquire().await.unwrap().forget();
+                call.await
+            }
             Some(Event::FailBefore) => {
                 self.script.reached.add_permits(1);
                 Err(unavailable())

@@ -16,6 +16,7 @@ use portolan_pg::{AcquirePolicy, Endpoint, Metrics, Policy, Router, StatementLim
 use portolan_registry::upload::{ClaimSettings, UploadBody, UploadSettings, Uploads};
 use portolan_registry::{BlobSource, Caller, Error, Limits, Parts, Purpose, Registry, Stores};
 use portolan_testkit::children::PATIENCE;
+use portolan_testkit::children::eventually;
 use portolan_testkit::pg_cluster::{PgCluster, Session, TestDatabase};
 use portolan_testkit::s3_server::S3Server;
 use rand::SeedableRng as _;
@@ -113,6 +114,21 @@ impl Site {
         self.database.session().await
     }
 
+    /// Where the database is.
+    pub(crate) fn url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// Waits until so many sessions of this database wait for locks that others hold.
+    pub(crate) async fn until_blocked(&self, sessions: i64) {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        eventually("somebody waits for a lock", async || {
+            self.number(sql).await >= sessions
+        })
+        .await;
+    }
+
     /// A user who may write to his own namespace only.
     pub(crate) async fn user(&self, name: &str) -> Caller {
         let router = self.router();
@@ -128,7 +144,15 @@ impl Site {
 
     /// A process whose store does what a script says.
     pub(crate) async fn process_with(&self, script: Script) -> (Registry, Arc<Script>) {
-        let router = router(&self.database);
+        self.process_over(self.router(), script).await
+    }
+
+    /// A process that has its own way to the database.
+    pub(crate) async fn process_over(
+        &self,
+        router: Router,
+        script: Script,
+    ) -> (Registry, Arc<Script>) {
         let tx = router.begin().await.unwrap();
         let new = NewStore {
             name: "default",

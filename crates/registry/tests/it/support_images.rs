@@ -124,7 +124,7 @@ impl Client<'_> {
             .await
         {
             Ok(_) => true,
-            Err(Error::BlobUnknown) => false,
+            Err(Error::BlobUnknown | Error::NameUnknown) => false,
             Err(other) => panic!("{other:?}"),
         }
     }
