@@ -32,6 +32,6 @@ pub(super) async fn list(
     let link = last
         .map(|last| page.after("/v2/_catalog", last, &[]))
         .unwrap_or_default();
-    let list = Json(json!({ "repositories": names }));
-    Ok(([(CACHE_CONTROL, header::NO_STORE)], link, list).into_response())
+    let page = Json(json!({ "repositories": names }));
+    Ok(([(CACHE_CONTROL, header::NO_STORE)], link, page).into_response())
 }

@@ -88,6 +88,7 @@ mod tests {
     use axum::http::{HeaderMap, HeaderName, HeaderValue};
     use portolan_metadata::tags::Expect;
     use portolan_oci::Digest;
+    use proptest::prelude::*;
 
     fn headers(lines: &[(&'static str, String)]) -> HeaderMap {
         let line = |(name, value): &(&'static str, String)| {
@@ -156,5 +157,18 @@ mod tests {
         ));
         let date = "Sun, 06 Nov 1994 08:49:37 GMT".to_owned();
         assert!(!range_applies(&headers(&[("if-range", date)]), &one));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_the_conditions_panic(value in proptest::collection::vec(32..=255_u8, 0..80)) {
+            let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
+            let digest = Digest::sha256(b"1");
+            for name in ["if-match", "if-none-match", "if-range"] {
+                let headers: HeaderMap = [(HeaderName::from_static(name), value.clone())].into_iter().collect();
+                let _ = Demand::read(&headers);
+                let _ = (is_known(&headers, &digest), range_applies(&headers, &digest));
+            }
+        }
     }
 }

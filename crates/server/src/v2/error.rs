@@ -174,8 +174,9 @@ impl Error {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Registry(refusal) => refusal_code(refusal),
-            Self::CredentialsInvalid | Self::TokenInvalid => ErrorCode::Unauthorized,
-            Self::Auth(AuthError::Token(_)) => ErrorCode::Unauthorized,
+            Self::CredentialsInvalid | Self::TokenInvalid | Self::Auth(AuthError::Token(_)) => {
+                ErrorCode::Unauthorized
+            }
             Self::Auth(AuthError::Overloaded) => ErrorCode::TooManyRequests,
             Self::Auth(AuthError::KeysUnavailable(_)) => ErrorCode::Unavailable,
             Self::Auth(_) | Self::Panicked => ErrorCode::Unknown,

@@ -8,7 +8,7 @@ use super::{header, scope};
 use crate::layer::{ChallengeError, Challenger, Origin, RequestId};
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, Uri, header as http_header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header as http_header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::error::Error as _;
@@ -74,7 +74,17 @@ fn complete(response: &mut Response, asked: &Asked, error: &Error, challenger: &
             .map(ToString::to_string)
             .unwrap_or_default();
         let (path, cause) = (asked.uri.path(), causes(error));
-        tracing::error!(request = id, path, cause, "request {id} failed: {cause}");
+        if error.status() == StatusCode::SERVICE_UNAVAILABLE {
+            // What is away is said to be so by whoever watches it; here it is the answer to a request.
+            tracing::warn!(
+                request = id,
+                path,
+                cause,
+                "request {id} must come again: {cause}"
+            );
+        } else {
+            tracing::error!(request = id, path, cause, "request {id} failed: {cause}");
+        }
         let retry = response.headers_mut().remove(http_header::RETRY_AFTER);
         *response = (error.status(), Json(error.envelope(Some(&id)))).into_response();
         if let Some(retry) = retry {

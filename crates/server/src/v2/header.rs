@@ -109,6 +109,9 @@ pub(crate) fn warnings(texts: impl IntoIterator<Item = impl Display>) -> Vec<Hea
 #[cfg(test)]
 mod tests {
     use super::{next_page, upload_range, warnings};
+    use crate::v2::extract::Parameters;
+    use axum::http::{HeaderValue, Uri};
+    use proptest::prelude::*;
 
     #[test]
     fn an_empty_upload_has_the_range_that_docker_reads() {
@@ -133,9 +136,32 @@ mod tests {
     fn warnings_are_quoted_and_stay_under_the_limit() {
         assert_eq!(warnings([r#"say "a\b""#]), [r#"299 - "say \"a\\b\"""#]);
         let many = warnings((0..100).map(|_| "x".repeat(100)));
-        assert_eq!(
-            many.iter().map(axum::http::HeaderValue::len).sum::<usize>(),
-            37 * 108
-        );
+        assert_eq!(many.iter().map(HeaderValue::len).sum::<usize>(), 37 * 108);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_last_entry_is_the_link_leads_after_it(
+            last in "\\PC{0,40}",
+            kind in "[a-z]{1,8}/[a-z.+-]{1,8}",
+        ) {
+            let link = next_page("/v2/a/b/referrers/x", &[("artifactType", &kind), ("last", &last)]);
+            let link = link.to_str().unwrap();
+            let target = link.strip_prefix('<').unwrap().strip_suffix(r#">; rel="next""#).unwrap();
+            prop_assert!(!target.contains(['<', '>', '"', ' ', ',']));
+            let uri: Uri = target.parse().unwrap();
+            prop_assert_eq!(uri.path(), "/v2/a/b/referrers/x");
+            let read = Parameters::of(&uri).unwrap();
+            prop_assert_eq!(read.first("artifactType"), Some(kind.as_str()));
+            prop_assert_eq!(read.first("last"), Some(last.as_str()));
+        }
+
+        #[test]
+        fn warnings_of_any_text_stay_under_the_limit(
+            texts in proptest::collection::vec("\\PC{0,600}", 0..20),
+        ) {
+            let bytes: usize = warnings(&texts).iter().map(HeaderValue::len).sum();
+            prop_assert!(bytes <= 4096);
+        }
     }
 }

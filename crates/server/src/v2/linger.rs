@@ -146,7 +146,7 @@ mod tests {
         });
         let settings = Settings {
             linger_bytes: 4 * 1024,
-            linger_time: Duration::from_secs(60),
+            linger_time: Duration::from_mins(1),
             ..Settings::default()
         };
         let handler = move |body: Body| async move {

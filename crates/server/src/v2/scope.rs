@@ -62,8 +62,8 @@ mod tests {
     use super::wanted;
     use axum::http::{Method, Uri};
 
-    fn scope(method: Method, path: &str) -> Option<String> {
-        wanted(&method, &path.parse::<Uri>().unwrap())
+    fn scope(method: &Method, path: &str) -> Option<String> {
+        wanted(method, &path.parse::<Uri>().unwrap())
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
             (Method::GET, "/v2/_catalog", "registry:catalog:*"),
             (Method::GET, "/v1/search?q=a", "registry:catalog:*"),
         ] {
-            assert_eq!(scope(method, path).as_deref(), Some(expected), "{path}");
+            assert_eq!(scope(&method, path).as_deref(), Some(expected), "{path}");
         }
     }
 
@@ -119,12 +119,12 @@ mod tests {
     fn a_mount_also_reads_its_source() {
         let path = "/v2/a/blobs/uploads/?mount=sha256:00&from=b/c";
         assert_eq!(
-            scope(Method::POST, path).as_deref(),
+            scope(&Method::POST, path).as_deref(),
             Some("repository:a:pull,push repository:b/c:pull")
         );
         let hostile = "/v2/a/blobs/uploads/?mount=sha256:00&from=b%22,c";
         assert_eq!(
-            scope(Method::POST, hostile).as_deref(),
+            scope(&Method::POST, hostile).as_deref(),
             Some("repository:a:pull,push")
         );
     }
@@ -138,7 +138,7 @@ mod tests {
             "/v2/a%22b/manifests/x",
             "/v2/other",
         ] {
-            assert_eq!(scope(Method::GET, path), None, "{path}");
+            assert_eq!(scope(&Method::GET, path), None, "{path}");
         }
     }
 }

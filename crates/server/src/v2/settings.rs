@@ -36,7 +36,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             manifest_max: 4 << 20,
-            manifest_deadline: Duration::from_secs(60),
+            manifest_deadline: Duration::from_mins(1),
             linger_bytes: 8 << 20,
             linger_time: Duration::from_secs(5),
             chunk_min: 5 << 20,

@@ -36,9 +36,9 @@ pub(super) async fn list(
     let link = last
         .map(|last| page.after(&path, last, &[]))
         .unwrap_or_default();
-    let list = TagList {
+    let page = TagList {
         name: name.requested(),
         tags: found.tags,
     };
-    Ok(([(CACHE_CONTROL, header::NO_STORE)], link, Json(list)).into_response())
+    Ok(([(CACHE_CONTROL, header::NO_STORE)], link, Json(page)).into_response())
 }

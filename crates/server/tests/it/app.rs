@@ -6,6 +6,7 @@ use portolan_testkit::client::{Answer, Client};
 use portolan_testkit::image::{Blob, Image, ManifestFile};
 use portolan_testkit::pg_cluster::{PgCluster, TestDatabase};
 use portolan_testkit::s3_server::S3Server;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -53,7 +54,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Adds a setting, by the name of its variable without `PORTOLAN_`.
-    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl Display) -> Self {
         self.settings
             .push((format!("PORTOLAN_{name}"), value.to_string()));
         self
@@ -260,14 +261,11 @@ impl TestApp {
 
     /// A token for these scopes, as clients get one.
     pub(crate) async fn token(&self, client: &Client, scopes: &[&str]) -> String {
-        let scopes: String = scopes
-            .iter()
-            .map(|scope| format!("&scope={scope}"))
-            .collect();
-        let answer = client
-            .get(&format!("/v2/auth?service=portolan{scopes}"))
-            .await
-            .expect(200);
+        let mut target = "/v2/auth?service=portolan".to_owned();
+        for scope in scopes {
+            target.extend(["&scope=", scope]);
+        }
+        let answer = client.get(&target).await.expect(200);
         answer.json()["token"].as_str().expect("a token").to_owned()
     }
 

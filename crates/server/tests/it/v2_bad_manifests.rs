@@ -1,6 +1,6 @@
 //! Manifests that break their specification, as tables: refused by one code, and nothing kept of them.
 
-use crate::app::{put_manifest, push_manifest};
+use crate::app::{push_manifest, put_manifest};
 use crate::untouched::Fixture;
 use bytes::Bytes;
 use portolan_oci::{Digest, media_type};
@@ -13,7 +13,10 @@ fn broken_texts(image: &Image) -> Vec<(&'static str, Bytes)> {
     let first = |text: &str| Bytes::from(good.replacen('{', &format!("{{{text},"), 1));
     let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let mut invalid = first("\"x\":\"?\"").to_vec();
-    *invalid.iter_mut().find(|byte| **byte == b'?').expect("it is there") = 0xff;
+    *invalid
+        .iter_mut()
+        .find(|byte| **byte == b'?')
+        .expect("it is there") = 0xff;
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let huge = good.replacen("\"size\": ", "\"size\": 99999999999999999999", 1);
     vec![
@@ -53,7 +56,10 @@ fn broken_members(image: &Image) -> Vec<(&'static str, Value)> {
         ("/config/size", json!(-1)),
         ("/config/size", json!(1.5)),
         ("/config/digest", json!(format!("md5:{}", "a".repeat(32)))),
-        ("/config/digest", json!(image.config.digest.to_string().to_uppercase())),
+        (
+            "/config/digest",
+            json!(image.config.digest.to_string().to_uppercase()),
+        ),
         ("/config/digest", json!("sha256:\0")),
         ("/layers", json!({})),
         ("/layers", json!(layers)),
@@ -67,8 +73,7 @@ fn broken_members(image: &Image) -> Vec<(&'static str, Value)> {
 
 /// A manifest with one member replaced.
 fn with(image: &Image, path: &str, value: Value) -> Bytes {
-    let mut document: Value =
-        serde_json::from_slice(&image.manifest.payload).expect("it is JSON");
+    let mut document: Value = serde_json::from_slice(&image.manifest.payload).expect("it is JSON");
     match document.pointer_mut(path) {
         Some(member) => *member = value,
         None => document[&path[1..]] = value,
@@ -85,7 +90,10 @@ async fn is_refused(fixture: &Fixture, what: &str, payload: Bytes) {
         let answer = put_manifest(&fixture.client, &target, &manifest).await;
         let body = String::from_utf8_lossy(&answer.body).into_owned();
         assert_eq!(answer.status, 400, "{what}: {body}");
-        assert!(body.contains(r#""code":"MANIFEST_INVALID""#), "{what}: {body}");
+        assert!(
+            body.contains(r#""code":"MANIFEST_INVALID""#),
+            "{what}: {body}"
+        );
     }
 }
 

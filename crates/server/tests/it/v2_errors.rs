@@ -12,26 +12,18 @@ fn challenge(answer: Answer, scope: Option<&str>, error: Option<&str>) {
     let answer = answer.refused(401, "UNAUTHORIZED");
     let found = answer.header("www-authenticate");
     let host = answer_host(&answer);
-    let mut expected = format!(r#"Bearer realm="http://{host}/v2/auth",service="portolan""#);
-    if let Some(scope) = scope {
-        expected.push_str(&format!(r#",scope="{scope}""#));
-    }
-    if let Some(error) = error {
-        expected.push_str(&format!(r#",error="{error}""#));
-    }
-    assert_eq!(found, expected);
+    let scope = scope.map_or_else(String::new, |scope| format!(r#",scope="{scope}""#));
+    let error = error.map_or_else(String::new, |error| format!(r#",error="{error}""#));
+    let realm = format!("http://{host}/v2/auth");
+    assert_eq!(
+        found,
+        format!(r#"Bearer realm="{realm}",service="portolan"{scope}{error}"#)
+    );
 }
 
 fn answer_host(answer: &Answer) -> String {
-    answer
-        .asked()
-        .split("http://")
-        .nth(1)
-        .unwrap()
-        .split('/')
-        .next()
-        .unwrap()
-        .to_owned()
+    let (_, address) = answer.asked().split_once("http://").expect("an address");
+    address.split('/').next().unwrap_or_default().to_owned()
 }
 
 async fn ask(client: &Client, method: Method, target: &str) -> Answer {

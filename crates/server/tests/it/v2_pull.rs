@@ -448,8 +448,14 @@ async fn large_blobs_are_fetched_from_the_store_directly() {
     assert_eq!(moved.digest(), large.digest);
     assert_eq!(moved.header("cache-control"), "no-store");
     let url = moved.header("location");
-    let lives = url.split("X-Amz-Expires=").nth(1).and_then(|rest| rest.split('&').next());
-    let lives: u64 = lives.expect("a signed URL").parse().expect("a number of seconds");
+    let lives = url
+        .split("X-Amz-Expires=")
+        .nth(1)
+        .and_then(|rest| rest.split('&').next());
+    let lives: u64 = lives
+        .expect("a signed URL")
+        .parse()
+        .expect("a number of seconds");
     assert!(lives >= 20 * 60, "a slow start takes longer than {lives} s");
     let got = client.anonymous().get(url).await.expect(200);
     assert_eq!(got.body, large.content);

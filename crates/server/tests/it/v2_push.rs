@@ -296,7 +296,10 @@ async fn the_type_comes_from_the_header_without_its_parameters() {
 /// An image manifest padded to exactly `size` bytes.
 fn padded(image: &Image, size: usize) -> ManifestFile {
     let mut payload = image.manifest.payload.to_vec();
-    let end = payload.iter().rposition(|byte| *byte == b'}').unwrap();
+    let end = payload
+        .iter()
+        .rposition(|byte| *byte == b'}')
+        .expect("an object");
     let spaces = vec![b' '; size - payload.len()];
     payload.splice(end..end, spaces);
     ManifestFile::new(&image.manifest.media_type, payload)

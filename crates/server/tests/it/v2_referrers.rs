@@ -16,10 +16,10 @@ fn digests(answer: &Answer) -> Vec<String> {
         (&index["schemaVersion"], &index["mediaType"]),
         (&json!(2), &json!(media_type::OCI_INDEX))
     );
-    let manifests = index["manifests"].as_array().unwrap().clone();
+    let manifests = index["manifests"].as_array().expect("a list").clone();
     manifests
         .iter()
-        .map(|entry| entry["digest"].as_str().unwrap().to_owned())
+        .map(|entry| entry["digest"].as_str().expect("a digest").to_owned())
         .collect()
 }
 

@@ -10,7 +10,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A registry whose clients may pause for a second.
 async fn impatient() -> TestApp {
-    TestApp::options(Store::Directory).with("HTTP__BOUNDS__BODY_PAUSE", "1s").start().await
+    TestApp::options(Store::Directory)
+        .with("HTTP__BOUNDS__BODY_PAUSE", "1s")
+        .start()
+        .await
 }
 
 /// The head of a request whose body will not come as announced.
@@ -28,7 +31,9 @@ async fn a_manifest_that_does_not_come_is_given_up() {
     let app = impatient().await;
     let name = repository("slow");
     let request = head(&app, &name, "PUT", &format!("/v2/{name}/manifests/tag")).await + "{\"x";
-    let answer = raw(app.address(), request.as_bytes(), PATIENCE).await.unwrap();
+    let answer = raw(app.address(), request.as_bytes(), PATIENCE)
+        .await
+        .unwrap();
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(answer.contains("\"errors\""), "{answer}");
@@ -40,20 +45,35 @@ async fn an_upload_that_stops_can_be_continued_by_its_client() {
     let app = impatient().await;
     let client = app.admin();
     let name = repository("slow");
-    let begun = client.post(&format!("/v2/{name}/blobs/uploads/")).await.expect(202);
+    let begun = client
+        .post(&format!("/v2/{name}/blobs/uploads/"))
+        .await
+        .expect(202);
     let location = begun.location();
     let request = head(&app, &name, "PATCH", location).await + "some bytes";
-    let answer = raw(app.address(), request.as_bytes(), PATIENCE).await.unwrap();
+    let answer = raw(app.address(), request.as_bytes(), PATIENCE)
+        .await
+        .unwrap();
     let answer = String::from_utf8(answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     // What was kept of it the offset tells; from there it goes on.
     eventually("the upload is nobody's", || async {
         let status = client.get(location).await.expect(204);
-        let last: u64 = status.header("range").trim_start_matches("0-").parse().unwrap();
+        let last: u64 = status
+            .header("range")
+            .trim_start_matches("0-")
+            .parse()
+            .unwrap();
         let first = if last == 0 { 0 } else { last + 1 };
         let request = client.request(http::Method::PATCH, location);
         let range = format!("{first}-{}", first + 3);
-        request.header("content-range", range).body("more").send().await.status == 202
+        request
+            .header("content-range", range)
+            .body("more")
+            .send()
+            .await
+            .status
+            == 202
     })
     .await;
     client.delete(location).await.expect(204);
@@ -67,8 +87,14 @@ async fn a_blob_that_does_not_come_leaves_nothing() {
     let digest = portolan_oci::Digest::sha256(b"never");
     let target = format!("/v2/{name}/blobs/uploads/?digest={digest}");
     let request = head(&app, &name, "POST", &target).await + "some bytes";
-    let answer = raw(app.address(), request.as_bytes(), PATIENCE).await.unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 4"), "{:?}", String::from_utf8_lossy(&answer));
+    let answer = raw(app.address(), request.as_bytes(), PATIENCE)
+        .await
+        .unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 4"),
+        "{:?}",
+        String::from_utf8_lossy(&answer)
+    );
     eventually("the upload is gone", || async {
         app.count("SELECT count(*) FROM upload").await == 0
     })

@@ -11,7 +11,7 @@ fn tags(answer: &Answer) -> Vec<String> {
         .expect("a list, never null")
         .clone();
     list.iter()
-        .map(|tag| tag.as_str().unwrap().to_owned())
+        .map(|tag| tag.as_str().expect("a tag").to_owned())
         .collect()
 }
 

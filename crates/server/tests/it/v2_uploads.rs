@@ -276,10 +276,22 @@ async fn content_that_is_not_what_its_digest_says_is_refused() {
         .await
         .refused(400, "DIGEST_INVALID");
     // The upload is as it was, and can still become what it is.
-    assert_eq!(client.get(upload.location()).await.expect(204).header("range"), "0-999");
-    finish(&client, &upload, &other, "").await.refused(400, "DIGEST_INVALID");
+    assert_eq!(
+        client
+            .get(upload.location())
+            .await
+            .expect(204)
+            .header("range"),
+        "0-999"
+    );
+    finish(&client, &upload, &other, "")
+        .await
+        .refused(400, "DIGEST_INVALID");
     finish(&client, &upload, &blob, "").await.expect(201);
-    client.delete(&format!("/v2/{repository}/blobs/{}", blob.digest)).await.expect(202);
+    client
+        .delete(&format!("/v2/{repository}/blobs/{}", blob.digest))
+        .await
+        .expect(202);
     client
         .get(&format!("/v2/{repository}/blobs/{}", other.digest))
         .await
