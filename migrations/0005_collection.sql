@@ -97,13 +97,23 @@ CREATE FUNCTION enqueue_unlinked_blobs() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     -- A manifest and a blob it misses may come at the same time, and neither see the other. A link ends a
     -- day after it was made, when both have long committed: what waited for the blob gets it now.
-    WITH waited AS (
+    -- Except a manifest that is being removed at this moment: waiting for it here, with the link locked,
+    -- would be against the order of locks.
+    WITH waiting AS (
+        SELECT manifest.id, blob.id AS blob_id, blob.digest
+        FROM removed
+        JOIN repository ON repository.id = removed.repository_id AND repository.state = 'active'
+        JOIN blob ON blob.id = removed.blob_id
+        JOIN manifest_missing_blob AS missing
+            ON missing.repository_id = removed.repository_id AND missing.digest = blob.digest
+        JOIN manifest ON manifest.id = missing.manifest_id
+        ORDER BY manifest.digest
+        FOR KEY SHARE OF manifest SKIP LOCKED
+    ), waited AS (
         DELETE FROM manifest_missing_blob AS missing
-        USING removed, blob, repository
-        WHERE blob.id = removed.blob_id AND repository.id = removed.repository_id
-            AND repository.state = 'active'
-            AND missing.repository_id = removed.repository_id AND missing.digest = blob.digest
-        RETURNING missing.repository_id, blob.id AS blob_id, missing.manifest_id
+        USING waiting
+        WHERE missing.manifest_id = waiting.id AND missing.digest = waiting.digest
+        RETURNING missing.repository_id, waiting.blob_id, missing.manifest_id
     )
     INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
     SELECT waited.repository_id, waited.blob_id, waited.manifest_id FROM waited

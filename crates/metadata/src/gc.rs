@@ -4,6 +4,10 @@
 //! of one that exists, and the loss of a tag, a parent or a subject set it at least [`MANIFEST_AGE`] ahead,
 //! as the last lock of their transaction. (On the manifest's row it would deadlock: removing a tag locks tag,
 //! then manifest; pushing, manifest, then tag.)
+//!
+//! Collectors go the other way, the queue's row first, so they must never wait for anything: SKIP LOCKED for the queue's
+//! row, for the blob's or manifest's, and for the expired links of a blob (whoever deletes a link holds it and waits for
+//! the queue's row). A blob with a link that was skipped stays for another review.
 
 use crate::statements::statement;
 use crate::{Error, ManifestId, columns};

@@ -86,18 +86,32 @@ pub async fn commit(tx: &Tx, new: &NewBlob) -> Result<Committed, Error> {
 pub(super) static LINK: Statement = statement!(
     "blobs.link",
     [INT8, INT8, FLOAT8],
-    "WITH waited AS (
-         DELETE FROM manifest_missing_blob USING blob
+    // The manifests first: whoever removes one has locked it before its missing blobs, and touches links last. The
+    // count makes it so: a WITH that nobody reads runs after the main INSERT.
+    "WITH waiting AS (
+         SELECT manifest.id FROM manifest
+         WHERE manifest.id IN (
+             SELECT missing.manifest_id
+             FROM manifest_missing_blob AS missing
+             JOIN blob ON blob.digest = missing.digest
+             WHERE missing.repository_id = $1 AND blob.id = $2
+         )
+         ORDER BY manifest.digest
+         FOR KEY SHARE
+     ), waited AS (
+         DELETE FROM manifest_missing_blob USING blob, waiting
          WHERE blob.id = $2
-             AND manifest_missing_blob.repository_id = $1 AND manifest_missing_blob.digest = blob.digest
+             AND manifest_missing_blob.manifest_id = waiting.id AND manifest_missing_blob.digest = blob.digest
          RETURNING manifest_missing_blob.manifest_id
      ), referenced AS (
          INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
          SELECT $1, $2, waited.manifest_id FROM waited ORDER BY waited.manifest_id
          ON CONFLICT DO NOTHING
+         RETURNING manifest_id
      )
      INSERT INTO repository_blob (repository_id, blob_id, expires_at)
-     VALUES ($1, $2, now() + make_interval(secs => $3))
+     SELECT $1, $2, now() + make_interval(secs => $3)
+     WHERE (SELECT count(*) FROM referenced) >= 0
      ON CONFLICT (repository_id, blob_id) DO UPDATE
          SET expires_at = greatest(repository_blob.expires_at, excluded.expires_at)",
 );

@@ -80,10 +80,12 @@ impl Collector {
              SELECT repository_id, digest, 'application/json', 'collection' FROM manifest WHERE id = {id}"
         ))
         .await;
-        self.run(&format!(
-            "DELETE FROM manifest_child WHERE parent_id = {id}"
-        ))
-        .await;
+        for table in [
+            "manifest_child WHERE parent_id",
+            "manifest_missing_blob WHERE manifest_id",
+        ] {
+            self.run(&format!("DELETE FROM {table} = {id}")).await;
+        }
         self.run(&format!(
             "DELETE FROM manifest_blob WHERE manifest_id = {id}"
         ))
@@ -132,13 +134,24 @@ impl Collector {
         .await
     }
 
-    /// Deletes the blob's expired links, its row and its queue row, and enqueues its object; false: a row that came in
-    /// between refers to it (23503), and everything is rolled back.
+    /// Deletes the blob's expired links, its row and its queue row, and enqueues its object; false: somebody holds a link,
+    /// or a row that came in between refers to it (23503), and everything is rolled back.
     pub(crate) async fn delete_blob(&self, id: BlobId) -> bool {
+        // SKIP LOCKED here as well: whoever deletes a link holds it, and waits for the queue's row, which is ours.
         self.run(&format!(
-            "DELETE FROM repository_blob WHERE blob_id = {id} AND expires_at <= now()"
+            "DELETE FROM repository_blob WHERE (repository_id, blob_id) IN (
+                 SELECT repository_id, blob_id FROM repository_blob
+                 WHERE blob_id = {id} AND expires_at <= now() FOR UPDATE SKIP LOCKED
+             )"
         ))
         .await;
+        if self
+            .finds(&format!("SELECT FROM repository_blob WHERE blob_id = {id}"))
+            .await
+        {
+            self.run("ROLLBACK").await;
+            return false;
+        }
         let gone = format!(
             "WITH gone AS (DELETE FROM blob WHERE id = {id} RETURNING store_id, storage_key, digest, size)
              INSERT INTO object_delete (store_id, storage_key, digest, size, reason, not_before)

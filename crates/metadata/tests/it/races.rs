@@ -10,6 +10,7 @@ use portolan_metadata::blobs::{self, Committed};
 use portolan_metadata::manifests;
 use portolan_metadata::{BlobId, Error, ManifestId, Principal, RepositoryId, gc, object_delete};
 use portolan_oci::Digest;
+use portolan_pg::Tx;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -695,6 +696,65 @@ async fn a_reference_made_before_the_collector_looked_keeps_the_blob() {
     assert_eq!(refused.code().unwrap().code(), "23503");
 }
 
+// Rule: what waits for a blob is locked before the note that it waits.
+
+/// A manifest that misses a blob, and a transaction that is about to bring it.
+async fn sparse() -> (Db, RepositoryId, Digest, BlobId, Tx) {
+    let db = Db::new().await;
+    let app = db.repository("acme/app").await;
+    let other = db.repository("acme/other").await;
+    let blob = db.blob(other, b"layer").await;
+    let (manifest, digest_of_it) = db.manifest(app, &Push::of(b"sparse")).await;
+    let missing = [digest(b"layer")];
+    db.write(async |tx| manifests::insert_missing_blobs(tx, app, manifest, &missing).await)
+        .await;
+    let linker = db.begin().await;
+    assert!(blobs::lock_by_id(&linker, blob).await.unwrap());
+    (db, app, digest_of_it, blob, linker)
+}
+
+#[tokio::test]
+async fn a_blob_that_comes_first_is_referenced_and_then_let_go() {
+    let (db, app, sparse, blob, linker) = sparse().await;
+    blobs::link(&linker, app, blob, DAY).await.unwrap();
+    let remover = db.begin().await;
+    let race = aside(async move {
+        let gone = manifests::delete(&remover, app, &sparse, &Principal::Anonymous)
+            .await
+            .unwrap();
+        commit(remover).await;
+        gone
+    });
+    db.until_blocked().await;
+    commit(linker).await;
+    assert!(race.await.unwrap());
+    assert_eq!(db.number("SELECT count(*) FROM manifest_blob").await, 0);
+    assert_eq!(db.number("SELECT count(*) FROM repository_blob").await, 2);
+}
+
+#[tokio::test]
+async fn a_blob_that_comes_as_its_manifest_goes_waits_and_deadlocks_nobody() {
+    let (db, app, _, blob, linker) = sparse().await;
+    let remover = db.database.session().await;
+    remover
+        .batch_execute("BEGIN; SELECT FROM manifest FOR UPDATE")
+        .await
+        .unwrap();
+    let race = aside(async move {
+        blobs::link(&linker, app, blob, DAY).await.unwrap();
+        commit(linker).await;
+    });
+    db.until_blocked().await;
+    // The remover's next steps find what they need free.
+    remover
+        .batch_execute("DELETE FROM manifest_missing_blob; DELETE FROM manifest; COMMIT")
+        .await
+        .unwrap();
+    race.await.unwrap();
+    assert_eq!(db.number("SELECT count(*) FROM manifest_blob").await, 0);
+    assert_eq!(db.number("SELECT count(*) FROM repository_blob").await, 2);
+}
+
 // Rule: nothing that one of these transactions made is seen, or left, when it does not commit.
 
 #[tokio::test]
@@ -753,7 +813,7 @@ async fn two_pushes_that_swap_two_tags_wait_and_do_not_deadlock() {
     )
     .await;
     // Both move both tags away from one manifest, in the order of names, and touch it last.
-    let push = async |tx: portolan_pg::Tx, payload: &'static [u8]| -> Result<Digest, Error> {
+    let push = async |tx: Tx, payload: &'static [u8]| -> Result<Digest, Error> {
         let mut touched = Vec::new();
         let (manifest, own) = push_manifest_untouched(&tx, app, payload).await?;
         for name in ["a", "b"] {
@@ -788,7 +848,7 @@ async fn two_pushes_that_swap_two_tags_wait_and_do_not_deadlock() {
 }
 
 async fn push_manifest_untouched(
-    tx: &portolan_pg::Tx,
+    tx: &Tx,
     repository: RepositoryId,
     payload: &[u8],
 ) -> Result<(ManifestId, Digest), Error> {

@@ -6,6 +6,9 @@ use portolan_metadata::{Error, ManifestId, Principal, RepositoryId};
 use portolan_oci::Digest;
 use portolan_pg::Tx;
 
+/// Of a move: where to, where from, by whom.
+type Told = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
+
 struct Scene {
     db: Db,
     repository: RepositoryId,
@@ -141,7 +144,6 @@ async fn a_tag_is_made_moved_and_removed_and_the_history_tells_it() {
         )
         .await
         .unwrap();
-    type Told = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>);
     let told: Vec<Told> = rows
         .iter()
         .map(|row| (row.get(0), row.get(1), row.get(2)))

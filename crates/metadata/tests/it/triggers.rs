@@ -139,6 +139,35 @@ async fn a_link_that_goes_makes_its_blob_due() {
 }
 
 #[tokio::test]
+async fn a_link_that_goes_leaves_its_blob_to_the_manifests_that_missed_it() {
+    let db = Db::new().await;
+    let app = db.repository("acme/app").await;
+    let other = db.repository("acme/other").await;
+    for repository in [app, other] {
+        let (manifest, _) = db.manifest(repository, &Push::of(b"sparse")).await;
+        let missing = "INSERT INTO manifest_missing_blob (repository_id, manifest_id, digest) VALUES ($1, $2, $3)";
+        let layer = digest(b"layer");
+        // Pushed at the same time as the blob: neither saw the other.
+        let blob = db.blob(app, b"layer").await;
+        db.sql
+            .execute(missing, &[&repository, &manifest, &layer.as_bytes()])
+            .await
+            .unwrap();
+        db.run("DELETE FROM repository_blob").await;
+        let referenced = format!(
+            "SELECT count(*) FROM manifest_blob WHERE blob_id = {blob} AND manifest_id = {manifest}"
+        );
+        // Where the blob was; not where it never came to.
+        assert_eq!(db.number(&referenced).await, i64::from(repository == app));
+    }
+    assert_eq!(
+        db.number("SELECT count(*) FROM manifest_missing_blob")
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
 async fn one_statement_that_removes_many_rows_enqueues_each_blob_once() {
     let db = Db::new().await;
     let one = db.repository("acme/one").await;
