@@ -20,6 +20,7 @@ mod races;
 mod repositories;
 mod schema;
 mod storm;
+mod structure;
 mod support;
 mod tags;
 mod triggers;
