@@ -1,8 +1,8 @@
 //! Blobs in a bucket of anything that speaks S3.
 //!
 //! Checksums are sent only where S3 demands them or the caller has one, because compatible stores
-//! differ in what else they take; a part's bytes are covered by the request's signature. Every
-//! call has a time limit that grows with its bytes, and is tried at most three times. Nothing
+//! differ in what else they take; a part's bytes are covered by TLS, or without it by the request's
+//! signature. Every call has a time limit that grows with its bytes, and is tried at most three times. Nothing
 //! here logs a presigned URL.
 
 mod body;
@@ -56,6 +56,9 @@ pub struct S3Store {
     /// Empty, or ending in a slash.
     prefix: String,
     encryption: S3Encryption,
+    /// Over TLS the transport covers a request's bytes already; hashing them once more for the
+    /// signature would double what a push costs.
+    over_tls: bool,
 }
 
 impl S3Store {
@@ -66,8 +69,13 @@ impl S3Store {
             bucket,
             prefix,
             encryption,
+            endpoint,
             ..
         } = settings;
+        // AWS itself, where nobody names an endpoint.
+        let over_tls = endpoint
+            .url
+            .is_none_or(|url| url.scheme_str() == Some("https"));
         let trimmed = prefix.trim_matches('/');
         let prefix = if trimmed.is_empty() {
             String::new()
@@ -80,6 +88,7 @@ impl S3Store {
             bucket,
             prefix,
             encryption,
+            over_tls,
         }
     }
 
@@ -219,14 +228,20 @@ impl BlobStore for S3Store {
             .put_object()
             .bucket(&self.bucket)
             .key(self.object(key));
-        call.content_length(body::length(len))
+        let call = call
+            .content_length(body::length(len))
             .set_checksum_sha256(checksum)
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(kms_key)
             .body(body::send(content))
             .customize()
-            .config_override(within(time_for(len)))
-            .send()
+            .config_override(within(time_for(len)));
+        let call = if self.over_tls {
+            call.disable_payload_signing()
+        } else {
+            call
+        };
+        call.send()
             .await
             .map(drop)
             .map_err(|cause| sort("PutObject", &cause))
@@ -260,13 +275,19 @@ impl BlobStore for S3Store {
             .upload_part()
             .bucket(&self.bucket)
             .key(self.object(key));
-        let stored = call
+        let call = call
             .upload_id(id.as_str())
             .part_number(part_number(number))
             .content_length(body::length(len))
             .body(body::send(content))
             .customize()
-            .config_override(within(time_for(len)))
+            .config_override(within(time_for(len)));
+        let call = if self.over_tls {
+            call.disable_payload_signing()
+        } else {
+            call
+        };
+        let stored = call
             .send()
             .await
             .map_err(|cause| sort("UploadPart", &cause))?;

@@ -39,6 +39,8 @@ pub struct Progress {
     pub discard: Vec<StorageKey>,
     /// How long the claim lasts from now; `None` gives it up.
     pub lease: Option<Duration>,
+    /// How long the upload lives without a further claim: one request may take longer than that.
+    pub time_to_live: Duration,
 }
 
 pub(super) static RENEW: Statement = statement!(
@@ -79,10 +81,16 @@ pub async fn begin_multipart(tx: &Tx, held: &Held, key: &StorageKey) -> Result<b
 
 pub(super) static PROGRESS: Statement = statement!(
     "uploads.progress",
-    [UUID, INT8, INT8, BYTEA, TEXT, TEXT, INT8, TEXT, FLOAT8],
+    [UUID, INT8, INT8, BYTEA, TEXT, TEXT, INT8, TEXT, FLOAT8, FLOAT8],
     "UPDATE upload
      SET received = $3, hash_state = $4, multipart_id = $5, tail_key = $6, tail_len = $7, pending_key = $8,
-         lock_until = now() + make_interval(secs => $9)
+         lock_until = now() + make_interval(secs => $9),
+         -- The claim has just set it: left alone but in a request of hours, it keeps the update off the index.
+         expires_at = CASE
+             WHEN upload.expires_at < now() + make_interval(secs => $10) / 2
+             THEN now() + make_interval(secs => $10)
+             ELSE upload.expires_at
+         END
      WHERE upload.id = $1 AND upload.version = $2
      RETURNING upload.store_id",
 );
@@ -114,6 +122,7 @@ pub async fn progress(tx: &Tx, held: &Held, progress: &Progress) -> Result<bool,
                 &tail_len,
                 &pending_key,
                 &progress.lease.map(seconds),
+                &seconds(progress.time_to_live),
             ],
         )
         .await?;

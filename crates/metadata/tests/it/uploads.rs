@@ -140,6 +140,7 @@ async fn one_claim_at_a_time_and_progress_is_what_the_next_one_finds() {
             .collect(),
         discard: vec![old.clone()],
         lease: None,
+        time_to_live: Duration::from_hours(24),
     };
     assert!(
         db.write(async |tx| uploads::progress(tx, &mine, &progress).await)

@@ -143,6 +143,7 @@ impl Registry {
             parts: Vec::new(),
             discard: session.spoiled.clone().into_iter().collect(),
             lease: Some(lease).filter(|_| then == Then::Hold),
+            time_to_live: self.uploads().settings().time_to_live,
         }
     }
 

@@ -2,10 +2,11 @@
 
 use crate::support::{
     Client, Kind, Site, body, broken, bytes, name, on_both_stores, range, several_parts, sha256,
-    streamed, unit,
+    stalled, streamed, unit,
 };
 use portolan_registry::Error;
 use portolan_registry::upload::UploadBody;
+use portolan_testkit::children::eventually;
 
 on_both_stores! {
     a_client_that_goes_away_leaves_whole_parts_and_a_true_offset
@@ -213,4 +214,34 @@ async fn an_upload_larger_than_the_schedule_is_too_large() {
     done.await.unwrap();
     assert!(client.pull(sha256(&content)).await == content);
     site.nothing_is_left_over(&registry).await;
+}
+
+#[tokio::test]
+async fn an_upload_lives_a_day_after_a_request_that_took_longer() {
+    let site = Site::new(Kind::Directory).await;
+    let registry = site.process().await;
+    let client = Client {
+        registry: &registry,
+        caller: &site.caller,
+        name: name("a/b"),
+    };
+    let id = client.start().await;
+    {
+        let sending = client.append(id, stalled(&bytes(16, 1_000)));
+        let sql = "SELECT count(*) FROM upload WHERE lock_until > now()";
+        let claimed = eventually("it is claimed", async || site.number(sql).await == 1);
+        tokio::select! {
+            outcome = sending => panic!("{outcome:?}"),
+            () = claimed => {}
+        }
+        // A day goes by before the request ends and writes down what it has.
+        site.run("UPDATE upload SET expires_at = now() - interval '1 minute'")
+            .await;
+    }
+    let sql = "SELECT count(*) FROM upload
+               WHERE lock_until IS NULL AND expires_at > now() + interval '23 hours'";
+    eventually("it lives a day from now", async || {
+        site.number(sql).await == 1
+    })
+    .await;
 }

@@ -1,10 +1,45 @@
 //! `[secrets]`, `[admin]` and `[tokens]`: keys and accounts.
 
 use super::report::Report;
-use super::setting::settings;
-use super::values::SecretKey;
+use super::setting::{Value, settings};
+use super::values::{REDACTED, as_setting};
+use portolan_auth::SealKey;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::time::Duration;
+
+/// The installation's key: 32 bytes, written in base64.
+#[derive(Debug, Clone)]
+pub(crate) struct SecretKey(SecretString);
+
+impl SecretKey {
+    /// From text known to be such a key, as quickstart makes it.
+    pub(crate) fn from_base64(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The key for sealing.
+    pub(crate) fn seal_key(&self) -> Result<SealKey, portolan_auth::Error> {
+        SealKey::from_base64(&self.0)
+    }
+}
+
+as_setting!(SecretKey);
+
+impl Value for SecretKey {
+    const WANTS: &'static str = "32 bytes in base64, as `openssl rand -base64 32` makes them";
+    const SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let key = Self::from_base64(text);
+        key.seal_key()
+            .map(|_| key)
+            .map_err(|_| format!("is not {}", Self::WANTS))
+    }
+
+    fn text(&self) -> String {
+        REDACTED.to_owned()
+    }
+}
 
 settings! {
     /// Keys of the installation.

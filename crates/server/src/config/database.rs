@@ -2,7 +2,8 @@
 
 use super::report::Report;
 use super::setting::settings;
-use super::values::{DatabaseUrl, words};
+use super::urls::DatabaseUrl;
+use super::values::words;
 
 settings! {
     /// Postgres, where everything but the blobs' bytes lies.

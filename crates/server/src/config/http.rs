@@ -2,7 +2,8 @@
 
 use super::report::Report;
 use super::setting::settings;
-use super::values::{ByteSize, PublicUrl};
+use super::urls::PublicUrl;
+use super::values::ByteSize;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;

