@@ -287,10 +287,14 @@ impl BlobStore for S3Store {
         } else {
             call
         };
-        let stored = call
+        let stored = match call
             .send()
             .await
-            .map_err(|cause| sort("UploadPart", &cause))?;
+            .map_err(|cause| sort("UploadPart", &cause))
+        {
+            Ok(stored) => stored,
+            Err(failure) => return Err(self.why_unavailable(key, id, failure).await),
+        };
         let tag = stored.e_tag.map(PartTag::new);
         tag.ok_or_else(|| failure::without("UploadPart", "no ETag"))
     }
@@ -347,6 +351,24 @@ impl BlobStore for S3Store {
 }
 
 impl S3Store {
+    /// A server that refuses a part because its upload is gone may close the line while the part
+    /// is still being sent, and then the refusal is lost. So it is asked, with nothing to send.
+    async fn why_unavailable(&self, key: &StorageKey, id: &MultipartId, failure: Error) -> Error {
+        if !matches!(failure, Error::Unavailable(_)) {
+            return failure;
+        }
+        let call = self
+            .client
+            .list_parts()
+            .bucket(&self.bucket)
+            .key(self.object(key));
+        let asked = call.upload_id(id.as_str()).max_parts(1).send().await;
+        match asked.map_err(|cause| sort("ListParts", &cause)) {
+            Err(Error::MultipartUnknown) => Error::MultipartUnknown,
+            Ok(_) | Err(_) => failure,
+        }
+    }
+
     async fn delete_some(&self, keys: &[StorageKey]) -> Result<Vec<Removal>, Error> {
         let named = keys.iter().map(|key| {
             let named = ObjectIdentifier::builder().key(self.object(key)).build();

@@ -6,7 +6,8 @@ use crate::suite::{bytes, fresh};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use portolan_blobs::{
-    BlobRead, BlobStore, Error, S3Credentials, S3Encryption, S3Endpoint, S3Settings, S3Store,
+    BlobRead, BlobStore, Error, MultipartId, S3Credentials, S3Encryption, S3Endpoint, S3Settings,
+    S3Store,
 };
 use portolan_oci::Digest;
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,8 @@ struct Answer {
     head: String,
     body: Bytes,
     breaks_after: Option<usize>,
+    /// The line breaks while the request is still being sent.
+    resets: bool,
 }
 
 impl Answer {
@@ -29,6 +32,15 @@ impl Answer {
             head,
             body: Bytes::copy_from_slice(body),
             breaks_after: None,
+            resets: false,
+        }
+    }
+
+    /// None at all.
+    fn reset() -> Self {
+        Self {
+            resets: true,
+            ..Self::new("", b"")
         }
     }
 }
@@ -80,12 +92,16 @@ impl Scripted {
 async fn serve(listener: TcpListener, answers: Vec<Answer>, heads: Arc<Mutex<Vec<String>>>) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let Some(head) = read_request(&mut stream).await else {
+        let number = heads.lock().unwrap().len();
+        let answer = answers[number.min(answers.len() - 1)].clone();
+        let Some(head) = read_request(&mut stream, !answer.resets).await else {
             continue;
         };
-        let number = heads.lock().unwrap().len();
         heads.lock().unwrap().push(head);
-        let answer = answers[number.min(answers.len() - 1)].clone();
+        if answer.resets {
+            // With bytes unread, closing is a reset.
+            continue;
+        }
         let sent = answer.breaks_after.unwrap_or(answer.body.len());
         let head = format!("{}Connection: close\r\n\r\n", answer.head);
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -94,8 +110,8 @@ async fn serve(listener: TcpListener, answers: Vec<Answer>, heads: Arc<Mutex<Vec
     }
 }
 
-/// The head of a request in lower case; its body is read and forgotten.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+/// The head of a request in lower case; its body, if it is to be read, is forgotten.
+async fn read_request(stream: &mut TcpStream, whole: bool) -> Option<String> {
     let mut request = Vec::new();
     let end = loop {
         if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -107,7 +123,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     };
     let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
     let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
-    while request.len() < end + length {
+    while whole && request.len() < end + length {
         stream.read_buf(&mut request).await.ok()?;
     }
     Some(head)
@@ -259,4 +275,37 @@ async fn a_download_that_always_breaks_ends_in_an_error() {
     let broken = stream.bytes.try_collect::<Vec<Bytes>>().await.unwrap_err();
     assert!(matches!(broken, Error::Unavailable(_)), "{broken:?}");
     assert_eq!(server.heads().len(), 4);
+}
+
+#[tokio::test]
+async fn a_part_whose_refusal_was_lost_with_the_line_is_refused_for_its_reason() {
+    let gone = b"<Error><Code>NoSuchUpload</Code><Message>gone</Message></Error>";
+    let mut answers = vec![Answer::reset(); 3];
+    answers.push(Answer::new("404 Not Found", gone));
+    let server = Scripted::new(answers, S3Encryption::BucketDefault).await;
+    let (key, id) = (fresh(), MultipartId::new("id".to_owned()));
+    let content = bytes(7, 5 << 20);
+    let refused = server
+        .store
+        .put_part(&key, &id, 1, 0, content.into())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::MultipartUnknown), "{refused:?}");
+    assert_eq!(server.heads().len(), 4);
+}
+
+#[tokio::test]
+async fn a_part_whose_upload_is_there_is_unavailable_when_the_line_breaks() {
+    let parts = b"<ListPartsResult></ListPartsResult>";
+    let mut answers = vec![Answer::reset(); 3];
+    answers.push(Answer::new("200 OK", parts));
+    let server = Scripted::new(answers, S3Encryption::BucketDefault).await;
+    let (key, id) = (fresh(), MultipartId::new("id".to_owned()));
+    let content = bytes(8, 5 << 20);
+    let refused = server
+        .store
+        .put_part(&key, &id, 1, 0, content.into())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::Unavailable(_)), "{refused:?}");
 }
