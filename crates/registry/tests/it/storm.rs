@@ -202,7 +202,7 @@ impl Sailor<'_> {
 /// What nobody else touches is there, from any process, as soon as it is acknowledged; and gone as soon.
 async fn own(here: Client<'_>, there: Client<'_>, image: Image) -> Result<(), Error> {
     for blob in image.blobs() {
-        here.push_blob(blob).await;
+        push_blob(&here, blob).await?;
     }
     here.put(&image.manifest, "latest").await?;
     there.pulls("latest", &image.manifest).await;
