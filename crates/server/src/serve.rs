@@ -17,6 +17,7 @@ use crate::{admin, private, telemetry};
 use anyhow::Context as _;
 use portolan_metadata::migrate;
 use portolan_pg::{Router, sqlstate};
+use portolan_registry::upload::Uploads;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use std::io;
@@ -68,6 +69,8 @@ pub(crate) async fn run(
         metrics: layer::metrics::Metrics::register(&mut page),
     };
     let job_metrics = worker::Metrics::register(&mut page);
+    let uploads = wire::uploads(&config)?;
+    uploads.register(&mut page);
 
     let private_stop = Stop::new();
     let private_service = private::routes(health.clone(), page);
@@ -81,7 +84,7 @@ pub(crate) async fn run(
         random,
     };
     let work = async {
-        let outcome = process.work(public, shutdown, ready).await;
+        let outcome = process.work(public, uploads, shutdown, ready).await;
         private_stop.gracefully(PRIVATE_DRAIN);
         outcome
     };
@@ -131,10 +134,14 @@ impl Process {
     async fn work(
         mut self,
         public: TcpListener,
+        uploads: Uploads,
         shutdown: CancellationToken,
         ready: impl FnOnce() + Send,
     ) -> anyhow::Result<()> {
-        let Some(app) = shutdown.run_until_cancelled(Box::pin(self.prepare())).await else {
+        let Some(app) = shutdown
+            .run_until_cancelled(Box::pin(self.prepare(uploads)))
+            .await
+        else {
             self.end_database().await;
             return Ok(());
         };
@@ -184,9 +191,9 @@ impl Process {
     }
 
     /// Waits for the database, checks it, and puts the parts together.
-    async fn prepare(&mut self) -> anyhow::Result<App> {
+    async fn prepare(&mut self, uploads: Uploads) -> anyhow::Result<App> {
         await_schema(&self.database, &mut self.random).await?;
-        let app = wire::app(&self.config, &self.database, &mut self.random).await?;
+        let app = wire::app(&self.config, uploads, &self.database, &mut self.random).await?;
         admin::ensure_account(&self.config.admin, &self.database, &mut self.random).await?;
         Ok(app)
     }

@@ -99,6 +99,7 @@ pub(crate) fn role_list(config: &Config) -> String {
 /// The handles that need the database: call it when the schema has been checked.
 pub(crate) async fn app(
     config: &Config,
+    uploads: Uploads,
     router: &Router,
     random: &mut StdRng,
 ) -> anyhow::Result<App> {
@@ -118,7 +119,7 @@ pub(crate) async fn app(
         router: router.clone(),
         stores,
         limits,
-        uploads: uploads(config)?,
+        uploads,
         random: StdRng::from_rng(random),
     });
     let key = config
@@ -154,7 +155,7 @@ pub(crate) async fn app(
 }
 
 /// How uploads are taken in.
-fn uploads(config: &Config) -> anyhow::Result<Uploads> {
+pub(crate) fn uploads(config: &Config) -> anyhow::Result<Uploads> {
     let uploads = &config.storage.uploads;
     let spool = uploads.spool.clone().unwrap_or_else(std::env::temp_dir);
     let budget = |size: ByteSize| u32::try_from(size.bytes()).map(ByteBudget::new);

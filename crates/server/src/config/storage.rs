@@ -82,7 +82,8 @@ settings! {
     pub(crate) struct Uploads {
         /// Bytes of upload bodies that one process holds in memory at a time, over all uploads; beyond it, clients wait.
         pub(crate) memory: ByteSize = ByteSize::mib(192),
-        /// Folder for parts above 16 MiB on their way to the store; without it, the system's temporary folder.
+        /// Folder for parts above 16 MiB on their way to the store, which begin at 8 GiB of a layer; without it, the system's temporary
+        /// folder. Where that is memory (`tmpfs`), so are these parts: name a folder on a disk.
         pub(crate) spool: Option<PathBuf> = None,
         /// Bytes that those parts may take there, over all uploads; beyond it, clients wait. Two of the largest parts by default, which only
         /// layers above 2.2 TiB reach.
