@@ -32,7 +32,7 @@ pub use referrers::{Referrer, ReferrerPage};
 pub use stores::Stores;
 
 use cache::ContentCache;
-use portolan_pg::Router;
+use portolan_pg::{PointRead, Router};
 use rand::rngs::StdRng;
 use std::sync::{Arc, Mutex};
 use upload::Uploads;
@@ -95,6 +95,12 @@ impl Registry {
 
     fn router(&self) -> &Router {
         &self.0.router
+    }
+
+    /// A point read whose statement answers one row for every key, whatever it finds.
+    async fn resolve<R: PointRead>(&self, key: R::Key) -> Result<R::Row, Error> {
+        let resolved = self.router().read_fresh::<R>(key).await?.value;
+        Ok(resolved.expect("a resolving statement answers one row for every key"))
     }
 
     fn stores(&self) -> &Stores {

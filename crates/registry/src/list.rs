@@ -35,8 +35,7 @@ impl Registry {
             path: name.clone(),
             principal: caller.principal,
         };
-        let resolved = self.router().read_fresh::<ResolveAccess>(key).await?.value;
-        let access = resolved.expect("a resolving statement answers one row for every key");
+        let access = self.resolve::<ResolveAccess>(key).await?;
         authorize(&access, caller, name, Action::Pull)?;
         access.repository.ok_or(Error::NameUnknown)
     }

@@ -105,14 +105,14 @@ impl Registry {
     ) -> Result<(Access, Option<ManifestRow>), Error> {
         let path = name.clone();
         let principal = caller.principal;
-        let resolved = match (reference, purpose) {
+        match (reference, purpose) {
             (Reference::Tag(tag), _) => {
                 let key = TagKey {
                     path,
                     tag: tag.clone(),
                     principal,
                 };
-                self.router().read_fresh::<ResolveTag>(key).await?.value
+                self.resolve::<ResolveTag>(key).await
             }
             (Reference::Digest(digest), Purpose::Get) => {
                 let key = DigestKey {
@@ -120,7 +120,7 @@ impl Registry {
                     digest: *digest,
                     principal,
                 };
-                self.router().read_fresh::<ResolveDigest>(key).await?.value
+                self.resolve::<ResolveDigest>(key).await
             }
             (Reference::Digest(digest), Purpose::Head) => {
                 let key = DigestKey {
@@ -128,13 +128,9 @@ impl Registry {
                     digest: *digest,
                     principal,
                 };
-                self.router()
-                    .read_fresh::<ResolveDigestHead>(key)
-                    .await?
-                    .value
+                self.resolve::<ResolveDigestHead>(key).await
             }
-        };
-        Ok(resolved.expect("a resolving statement answers one row for every key"))
+        }
     }
 
     /// The bytes of a manifest that a fresh read has just shown present.
@@ -195,8 +191,7 @@ impl Registry {
             principal: caller.principal,
             for_seconds,
         };
-        let resolved = self.router().read_fresh::<ResolveBlob>(key).await?.value;
-        Ok(resolved.expect("a resolving statement answers one row for every key"))
+        self.resolve::<ResolveBlob>(key).await
     }
 
     pub(crate) async fn source(&self, digest: Digest, row: BlobRow) -> Result<BlobSource, Error> {

@@ -89,8 +89,7 @@ impl Registry {
             path: name.clone(),
             principal: caller.principal,
         };
-        let resolved = self.router().read_fresh::<ResolveAccess>(key).await?.value;
-        let access = resolved.expect("a resolving statement answers one row for every key");
+        let access = self.resolve::<ResolveAccess>(key).await?;
         crate::authorize(&access, caller, name, Action::Push)
     }
 
@@ -102,7 +101,8 @@ impl Registry {
         request: PutManifest,
     ) -> Result<Pushed, Error> {
         let mut prepared = prepare(&request)?;
-        prepared.row.platform = self.platform(caller, name, &prepared.manifest).await;
+        // Boxed: it is the largest step of the future, and over before the transaction begins.
+        prepared.row.platform = Box::pin(self.platform(caller, name, &prepared.manifest)).await;
         let acknowledge = if prepared.tags.is_empty() {
             Acknowledge::AtCommit
         } else {
