@@ -13,9 +13,9 @@ use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
 /// The oldest step that this program works with.
-pub const SCHEMA_OLDEST: i64 = 6;
+pub const SCHEMA_OLDEST: i64 = 7;
 /// The newest step that this program knows.
-pub const SCHEMA_NEWEST: i64 = 6;
+pub const SCHEMA_NEWEST: i64 = 7;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
