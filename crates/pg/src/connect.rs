@@ -10,15 +10,18 @@ use std::{
 use deadpool_postgres::ClientWrapper;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout},
+    time::timeout,
 };
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Config, NoTls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use crate::{
     connection::{Ending, Life},
     endpoint::Endpoint,
     error::DialError,
+    freshness::clock::Clock,
+    identify::{ClusterId, Peer, identify},
     metrics::{CloseReason, Metrics, Role},
     policy::Policy,
 };
@@ -45,15 +48,26 @@ pub(crate) struct Connector {
     farewell: Duration,
     tracker: TaskTracker,
     alive: Arc<AtomicUsize>,
+    surroundings: Surroundings,
     metrics: Metrics,
+}
+
+/// What all connections of a router have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    /// What time it is.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Which cluster they lead to.
+    pub(crate) cluster: ClusterId,
+    /// The name of this process among those that share the cluster.
+    pub(crate) process: Uuid,
 }
 
 /// A connection that has just been made.
 pub(crate) struct Fresh {
     pub(crate) client: ClientWrapper,
     pub(crate) ending: Arc<Ending>,
-    /// Taken after the handshake completed: whatever the server did before is older than this.
-    pub(crate) opened_at: Instant,
+    pub(crate) peer: Peer,
 }
 
 impl Connector {
@@ -63,9 +77,10 @@ impl Connector {
         policy: &Policy,
         tracker: TaskTracker,
         alive: Arc<AtomicUsize>,
+        surroundings: Surroundings,
         metrics: Metrics,
     ) -> Self {
-        prepare(&mut endpoint.config, policy);
+        prepare(&mut endpoint.config, policy, role, surroundings.process);
         Self {
             role,
             endpoint,
@@ -73,6 +88,7 @@ impl Connector {
             farewell: policy.age.farewell,
             tracker,
             alive,
+            surroundings,
             metrics,
         }
     }
@@ -107,16 +123,14 @@ impl Connector {
             pending::<()>().await;
         });
         let client = ClientWrapper::new(client, watch);
-        let opened_at = Instant::now();
-        if !is_role(&client, self.role).await.map_err(refused)? {
-            return Err(DialError::WrongRole {
-                expected: self.role,
-            });
-        }
+        // Whatever the server did before the handshake is older than this.
+        let opened_at = self.surroundings.clock.now();
+        let cluster = &self.surroundings.cluster;
+        let peer = identify(&client, self.role, opened_at, cluster).await?;
         Ok(Fresh {
             client,
             ending,
-            opened_at,
+            peer,
         })
     }
 
@@ -163,7 +177,7 @@ impl Connector {
 }
 
 /// Adds what every session of ours has to what the URL asked for.
-fn prepare(config: &mut Config, policy: &Policy) {
+fn prepare(config: &mut Config, policy: &Policy, role: Role, process: Uuid) {
     config.application_name(&policy.application_name);
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(policy.dial.timeout);
@@ -175,28 +189,18 @@ fn prepare(config: &mut Config, policy: &Policy) {
         .keepalives_idle(KEEPALIVE_IDLE)
         .keepalives_interval(KEEPALIVE_INTERVAL)
         .keepalives_retries(KEEPALIVE_PROBES);
-    if policy.pooler {
+    if policy.pooler && role == Role::Primary {
         // A pooler drops `options`, or leaks them into the sessions of others: there the role has the settings.
         return;
     }
     let options = format!(
         "{} -c statement_timeout={} -c idle_in_transaction_session_timeout={} \
-         -c plan_cache_mode=force_generic_plan -c synchronous_commit=on",
+         -c plan_cache_mode=force_generic_plan -c synchronous_commit=on -c portolan.process={process}",
         config.get_options().unwrap_or_default(),
         policy.limits.lane.as_millis(),
         policy.limits.idle_in_transaction.as_millis(),
     );
     config.options(options.trim_start());
-}
-
-/// Whether the server is what it should be. A name that still leads to the old primary after a failover, or to a
-/// standby by mistake, must not be taken for the primary.
-async fn is_role(client: &Client, role: Role) -> Result<bool, tokio_postgres::Error> {
-    let answer = client.simple_query("SELECT pg_is_in_recovery()").await?;
-    let in_recovery = answer
-        .iter()
-        .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")));
-    Ok(in_recovery == (role == Role::Replica))
 }
 
 /// An error with its causes, on one line: the driver's own text says only "db error".

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::{
     connect::Fresh,
     dock::{DialFailure, Dock},
+    identify::Peer,
     metrics::{CloseLabels, CloseReason, Metrics, Role, ServerLabel},
     policy::AgePolicy,
 };
@@ -23,8 +24,8 @@ use crate::{
 /// A connection in the pool or lent.
 pub(crate) struct Connection {
     pub(crate) client: ClientWrapper,
-    /// After the handshake. It belongs to the connection, not to whoever borrows it.
-    pub(crate) opened_at: Instant,
+    /// The server. What is known of it belongs to the connection, not to whoever borrows it.
+    pub(crate) peer: Peer,
     /// When it was given back last, or made.
     pub(crate) free_since: Instant,
     idle_limit: std::time::Duration,
@@ -35,7 +36,7 @@ pub(crate) struct Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
-            .field("opened_at", &self.opened_at)
+            .field("peer", &self.peer)
             .field("free_since", &self.free_since)
             .finish_non_exhaustive()
     }
@@ -46,12 +47,13 @@ impl Connection {
     pub(crate) fn new(fresh: Fresh, policy: &AgePolicy, rng: &mut impl Rng) -> Self {
         let idle_limit = policy.idle.mul_f64(rng.random_range(0.8..=1.0));
         let lifetime = policy.lifetime.mul_f64(rng.random_range(0.8..=1.2));
+        let now = Instant::now();
         Self {
             client: fresh.client,
-            opened_at: fresh.opened_at,
-            free_since: fresh.opened_at,
+            peer: fresh.peer,
+            free_since: now,
             idle_limit,
-            expires_at: fresh.opened_at + lifetime,
+            expires_at: now + lifetime,
             ending: fresh.ending,
         }
     }

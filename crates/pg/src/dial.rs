@@ -161,11 +161,14 @@ impl Dialler {
 fn outcome_of(error: &DialError) -> DialOutcome {
     match error {
         DialError::TimedOut { .. } | DialError::Slow { .. } => DialOutcome::TimedOut,
-        DialError::WrongRole { .. } => DialOutcome::WrongRole,
+        DialError::WrongRole { .. } | DialError::OtherCluster | DialError::Unidentified => {
+            DialOutcome::WrongServer
+        }
+        DialError::WrongIsolation | DialError::TooOld { .. } => DialOutcome::RefusedForGood,
         DialError::Refused(_) => match error.sqlstate() {
             Some(code) if sqlstate::is_too_many_connections(code) => DialOutcome::TooMany,
             Some(code) if sqlstate::is_shutting_down(code) => DialOutcome::NotServing,
-            Some(code) if sqlstate::is_refused_for_good(code) => DialOutcome::RefusedForGood,
+            _ if error.is_for_good() => DialOutcome::RefusedForGood,
             _ => DialOutcome::Unreachable,
         },
     }

@@ -195,14 +195,42 @@ pub enum DialError {
         /// What it should be.
         expected: Role,
     },
+    /// The replica's data are those of another cluster than the primary's.
+    #[error("the server is a replica of another cluster")]
+    OtherCluster,
+    /// The server does not say who it is: a Unix socket has no address, and a replica needs one.
+    #[error("the server does not say which one it is; a replica must be reached over TCP")]
+    Unidentified,
+    /// The role or the database asks for another isolation than every statement here is written for.
+    #[error(
+        "`default_transaction_isolation` must be `read committed` for the role that the registry logs in with"
+    )]
+    WrongIsolation,
+    /// An old server.
+    #[error("the server is of version {version}; {oldest} or newer is needed")]
+    TooOld {
+        /// `server_version_num`.
+        version: u32,
+        /// The oldest that works.
+        oldest: u32,
+    },
 }
 
 impl DialError {
+    /// Whether no number of attempts will help before somebody changes something.
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            Self::Refused(_) => self.sqlstate().is_some_and(sqlstate::is_refused_for_good),
+            Self::WrongIsolation | Self::TooOld { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The server's code, if it was the server that refused.
     pub fn sqlstate(&self) -> Option<&SqlState> {
         match self {
             Self::Refused(error) => error.code(),
-            Self::TimedOut { .. } | Self::Slow { .. } | Self::WrongRole { .. } => None,
+            _ => None,
         }
     }
 }

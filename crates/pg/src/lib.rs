@@ -13,7 +13,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `policy`, `endpoint`, `tls` | what is configured |
-//! | `connect`, `dial`, `dock` | how a connection is made; how many are being made; when to stop trying |
+//! | `connect`, `identify`, `dial`, `dock` | how a connection is made, and to whom; how many are being made; when to stop trying |
 //! | `connection`, `pool`, `gates`, `gate`, `reaper` | who may have one, for how long, and how long the others wait |
 //! | `lease`, `conn`, `tx` | a borrowed connection, as the caller sees it |
 //! | `statement`, `point_read`, `router` | what is asked, and of whom |
@@ -26,8 +26,10 @@ mod dial;
 mod dock;
 mod endpoint;
 mod error;
+mod freshness;
 mod gate;
 mod gates;
+mod identify;
 mod lease;
 mod metrics;
 mod point_read;

@@ -110,8 +110,8 @@ words! {
         NotServing = "not_serving",
         /// Wrong password, role or database.
         RefusedForGood = "refused_for_good",
-        /// A standby where the primary should be, or the other way round.
-        WrongRole = "wrong_role",
+        /// A standby where the primary should be, or the other way round, or a server of another cluster.
+        WrongServer = "wrong_server",
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_util::{
 };
 
 use crate::{
-    connect::Connector,
+    connect::{Connector, Surroundings},
     connection::Supply,
     dial::Dialler,
     dock::{DialFailure, Dock},
@@ -69,6 +69,7 @@ impl Pool {
         role: Role,
         endpoint: Endpoint,
         policy: Policy,
+        surroundings: Surroundings,
         metrics: Metrics,
         rng: &mut StdRng,
     ) -> Self {
@@ -81,6 +82,7 @@ impl Pool {
             &policy,
             tracker.clone(),
             dock.register(),
+            surroundings,
             metrics.clone(),
         );
         let dialler = Dialler {

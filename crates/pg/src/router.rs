@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
-use rand::{SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
     conn::{Outside, Primary, Reader},
+    connect::Surroundings,
     endpoint::Endpoint,
     error::Error,
+    freshness::clock::BootClock,
+    identify::ClusterId,
     metrics::{Metrics, Need, PrimaryReason, ReadLabels, Role, Share},
     point_read::{self, PointRead},
     policy::Policy,
@@ -75,7 +78,19 @@ impl Router {
         let (begin_write, begin_background) =
             (begin(policy.limits.write), begin(policy.limits.background));
         let mut rng = StdRng::seed_from_u64(seed);
-        let primary = Pool::new(Role::Primary, primary, policy, metrics.clone(), &mut rng);
+        let surroundings = Surroundings {
+            clock: Arc::new(BootClock),
+            cluster: ClusterId::default(),
+            process: uuid::Builder::from_random_bytes(rng.random()).into_uuid(),
+        };
+        let primary = Pool::new(
+            Role::Primary,
+            primary,
+            policy,
+            surroundings,
+            metrics.clone(),
+            &mut rng,
+        );
         Self {
             servers: Arc::new(Servers {
                 primary,

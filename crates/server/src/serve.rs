@@ -16,7 +16,7 @@ use crate::worker::{self, Worker, WorkerParts};
 use crate::{admin, private, telemetry};
 use anyhow::Context as _;
 use portolan_metadata::migrate;
-use portolan_pg::{Router, sqlstate};
+use portolan_pg::Router;
 use portolan_registry::upload::Uploads;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
@@ -276,9 +276,7 @@ async fn await_schema(database: &Router, random: &mut StdRng) -> anyhow::Result<
 /// Whether waiting may help. A wrong password or a missing database are for somebody to correct.
 fn may_pass(error: &portolan_pg::Error) -> bool {
     match error {
-        portolan_pg::Error::Unavailable { source, .. } => {
-            !source.sqlstate().is_some_and(sqlstate::is_refused_for_good)
-        }
+        portolan_pg::Error::Unavailable { source, .. } => !source.is_for_good(),
         other => other.is_overload() || other.is_connection_lost(),
     }
 }

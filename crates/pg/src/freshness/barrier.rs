@@ -118,9 +118,11 @@ impl AfterCommit {
         &'a self,
         observed: &'a Observations,
     ) -> impl Iterator<Item = &'a ServerId> {
-        self.members
-            .iter()
-            .filter(|server| !observed.get(*server).is_some_and(|seen| self.is_shown(seen)))
+        self.members.iter().filter(|server| {
+            !observed
+                .get(*server)
+                .is_some_and(|seen| self.is_shown(seen))
+        })
     }
 
     fn is_shown_by_all(&self, observed: &Observations) -> bool {

@@ -11,25 +11,12 @@ use tokio_postgres::Row;
 
 use crate::{
     error::Error,
-    freshness::{
-        clock::Moment,
-        floor::{Epoch, ServerId},
-    },
+    freshness::{clock::Moment, floor::Epoch},
+    identify::Peer,
     metrics::PrimaryReason,
     router::ServedBy,
     statement::Statement,
 };
-
-/// The server at the other end of a connection, as found after the handshake.
-#[derive(Debug, Clone)]
-pub(crate) struct Peer {
-    /// What it reports of itself.
-    pub(crate) server: ServerId,
-    /// When the handshake had completed.
-    pub(crate) opened_at: Moment,
-    /// The process that serves this connection; another one later means that a pooler is in between.
-    pub(crate) backend: i32,
-}
 
 /// What a statement said of the server it ran on, in its own snapshot: the columns that every point read ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

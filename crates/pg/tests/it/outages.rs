@@ -168,7 +168,7 @@ async fn a_standby_is_not_taken_for_the_primary() {
         }
     );
     assert!(wrong, "{error:?}");
-    assert!(metrics.dials(Role::Primary, DialOutcome::WrongRole) > 0);
+    assert!(metrics.dials(Role::Primary, DialOutcome::WrongServer) > 0);
     // After the failover it is one.
     replica.promote().await;
     eventually("it is the primary", async || {
