@@ -46,13 +46,11 @@ CREATE TABLE portolan_pg.read_replica (
 
 -- What each process that reads last found of each replica.
 CREATE TABLE portolan_pg.process_replica (
-    process       uuid NOT NULL,
-    seen_at       timestamptz NOT NULL DEFAULT now(),
-    -- Since when it has been found fit without a break; NULL while it is not.
-    healthy_since timestamptz,
-    server_id     text COLLATE "C" NOT NULL,
+    process        uuid NOT NULL,
+    seen_at        timestamptz NOT NULL DEFAULT now(),
+    server_id      text COLLATE "C" NOT NULL,
     -- `fit`, or what is wrong with it.
-    standing      text COLLATE "C" NOT NULL
+    standing       text COLLATE "C" NOT NULL
         CHECK (standing IN ('fit', 'behind', 'not_in_recovery', 'other_epoch', 'unreachable')),
     -- Since when the standing has been this one.
     standing_since timestamptz NOT NULL DEFAULT now(),

@@ -1,5 +1,7 @@
 -- The schema after the last migration, for reviewers. Made by a test: see migrations/README.md.
 
+CREATE SCHEMA portolan_pg;
+
 CREATE FUNCTION public.enqueue_new_blobs() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -71,6 +73,56 @@ BEGIN
 END
 $$;
 
+CREATE TABLE portolan_pg.beacon (
+    n bigint DEFAULT 0 NOT NULL,
+    slot uuid NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE portolan_pg.cluster_epoch (
+    epoch uuid DEFAULT gen_random_uuid() NOT NULL,
+    one boolean DEFAULT true NOT NULL,
+    s_ms integer DEFAULT 500 NOT NULL,
+    s_r_ms integer DEFAULT 400 NOT NULL,
+    timeline text NOT NULL COLLATE pg_catalog."C",
+    acknowledge text DEFAULT 'observe'::text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT cluster_epoch_acknowledge_check CHECK ((acknowledge = ANY (ARRAY['observe'::text, 'timer'::text]))),
+    CONSTRAINT cluster_epoch_one_check CHECK (one),
+    CONSTRAINT cluster_epoch_readers_give_up_first CHECK (((0 < s_r_ms) AND (s_r_ms < s_ms) AND (s_ms <= 60000))),
+    CONSTRAINT cluster_epoch_timeline_check CHECK ((timeline ~ '^([0-9A-F]{8})?$'::text))
+);
+
+CREATE TABLE portolan_pg.process_replica (
+    process uuid NOT NULL,
+    seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    healthy_since timestamp with time zone,
+    server_id text NOT NULL COLLATE pg_catalog."C",
+    standing text NOT NULL COLLATE pg_catalog."C",
+    standing_since timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT process_replica_standing_check CHECK ((standing = ANY (ARRAY['fit'::text, 'behind'::text, 'not_in_recovery'::text, 'other_epoch'::text, 'unreachable'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE portolan_pg.read_replica (
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    token uuid,
+    left_at timestamp with time zone[] DEFAULT '{}'::timestamp with time zone[] NOT NULL,
+    server_id text NOT NULL COLLATE pg_catalog."C",
+    state text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT read_replica_draining_has_token CHECK (((state = 'draining'::text) = (token IS NOT NULL))),
+    CONSTRAINT read_replica_server_id_check CHECK ((server_id <> ''::text)),
+    CONSTRAINT read_replica_state_check CHECK ((state = ANY (ARRAY['serving'::text, 'draining'::text, 'out'::text])))
+);
+
+CREATE VIEW portolan_pg.standing AS
+ SELECT pg_is_in_recovery() AS in_recovery,
+        CASE
+            WHEN (pg_is_in_recovery() OR (c.timeline = ''::text)) THEN true
+            ELSE ("left"(pg_walfile_name(pg_current_wal_insert_lsn()), 8) = c.timeline)
+        END AS same_history,
+    c.epoch
+   FROM portolan_pg.cluster_epoch c
+  WHERE c.one;
 CREATE TABLE public.account (
     id bigint NOT NULL,
     generation bigint DEFAULT 1 NOT NULL,
@@ -468,6 +520,14 @@ CREATE TABLE public.upload_part (
 
 ALTER TABLE ONLY public.tag ALTER COLUMN version SET DEFAULT nextval('public.tag_version'::regclass);
 
+ALTER TABLE ONLY portolan_pg.beacon
+    ADD CONSTRAINT beacon_pkey PRIMARY KEY (slot);
+ALTER TABLE ONLY portolan_pg.cluster_epoch
+    ADD CONSTRAINT cluster_epoch_pkey PRIMARY KEY (one);
+ALTER TABLE ONLY portolan_pg.process_replica
+    ADD CONSTRAINT process_replica_pkey PRIMARY KEY (server_id, process);
+ALTER TABLE ONLY portolan_pg.read_replica
+    ADD CONSTRAINT read_replica_pkey PRIMARY KEY (server_id);
 ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_name_key UNIQUE (name);
 ALTER TABLE ONLY public.account
@@ -534,6 +594,8 @@ ALTER TABLE ONLY public.upload_part
     ADD CONSTRAINT upload_part_pkey PRIMARY KEY (upload_id, number);
 ALTER TABLE ONLY public.upload
     ADD CONSTRAINT upload_pkey PRIMARY KEY (id);
+CREATE INDEX process_replica_seen ON portolan_pg.process_replica USING btree (seen_at);
+
 CREATE INDEX account_owner ON public.account USING btree (owner_id) WHERE (owner_id IS NOT NULL);
 
 CREATE INDEX deleted_manifest_digest ON public.deleted_manifest USING btree (repository_id, digest, id);

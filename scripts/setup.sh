@@ -33,35 +33,35 @@ MISSING=()
 # at_least HAVE WANTED
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
+# Lines for what is never installed from here; they are shown together.
+GET=()
+
+# Root needs no sudo; and a bare Debian has no curl.
+[ "$(id -u)" = 0 ] && SUDO= || SUDO='sudo '
+command -v curl > /dev/null && CURL= || CURL="${SUDO}apt-get update && ${SUDO}apt-get install -y curl ca-certificates && "
+
 need_rust() {
     local have
     have=$(rustc --version 2> /dev/null | cut -d' ' -f2) || true
-    if [ -z "$have" ] || ! command -v cargo > /dev/null; then
-        echo "Rust $RUST_NEEDED or newer is needed. This gets it, then start again in a new shell:" >&2
-        echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y" >&2
-        exit 2
-    fi
-    if ! at_least "$have" "$RUST_NEEDED"; then
-        echo "Rust $RUST_NEEDED or newer is needed, this is $have. This gets it, then start again:" >&2
-        if command -v rustup > /dev/null; then
-            echo "  rustup update stable" >&2
+    command -v cargo > /dev/null || have=
+    if [ -z "$have" ] || ! at_least "$have" "$RUST_NEEDED"; then
+        GET+=("Rust $RUST_NEEDED or newer is needed${have:+, this is $have}. This gets it:")
+        if [ -n "$have" ] && command -v rustup > /dev/null; then
+            GET+=('  rustup update stable')
         else
-            echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y" >&2
+            GET+=("  ${CURL}curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y")
         fi
-        exit 2
     fi
     command -v cc > /dev/null || MISSING+=(gcc libc6-dev)
 }
 
 need_go() {
-    local have machine sudo='sudo '
-    [ "$(id -u)" != 0 ] || sudo=
+    local have machine
     have=$(go env GOVERSION 2> /dev/null | sed 's/^go//') || true
     if [ -z "$have" ] || ! at_least "$have" "$GO_NEEDED"; then
         machine=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
-        echo "Go $GO_NEEDED or newer is needed${have:+, this is $have}. This gets it, then start again:" >&2
-        echo "  ${sudo}rm -rf /usr/local/go && curl -sSfL https://go.dev/dl/go1.26.8.linux-$machine.tar.gz | ${sudo}tar -xz -C /usr/local" >&2
-        exit 2
+        GET+=("Go $GO_NEEDED or newer is needed${have:+, this is $have}. This gets it:"
+            "  ${CURL}${SUDO}rm -rf /usr/local/go && curl -sSfL https://go.dev/dl/go1.26.8.linux-$machine.tar.gz | ${SUDO}tar -xz -C /usr/local")
     fi
 }
 
@@ -140,5 +140,9 @@ for need in "$@"; do
         *) die "unknown need: $need" ;;
     esac
 done
+if [ "${#GET[@]}" -gt 0 ]; then
+    printf '%s\n' "${GET[@]}" 'Then start again.' >&2
+    exit 2
+fi
 install_packages
 [ -z "$tools" ] || install_tools "$tools"

@@ -7,9 +7,8 @@
 
 use crate::AccountId;
 use crate::RepositoryId;
-use crate::statements::statement;
 use portolan_oci::RepositoryName;
-use portolan_pg::{PointRead, Statement};
+use portolan_pg::{PointRead, Statement, point_statement};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -33,6 +32,15 @@ impl Principal {
         match self {
             Self::Anonymous => None,
             Self::Account { id, .. } => Some(*id),
+        }
+    }
+
+    /// Who asks, as far as fairness among point reads is concerned. Everybody who is nobody in particular is one.
+    pub(crate) const fn party(&self) -> u64 {
+        match self {
+            Self::Anonymous => 0,
+            // Ids count from 1.
+            Self::Account { id, .. } => id.get().unsigned_abs(),
         }
     }
 
@@ -85,6 +93,13 @@ pub struct Access {
 impl Access {
     /// How many columns [`access_columns!`] has.
     pub(crate) const COLUMNS: usize = 4;
+
+    /// Whether the answer of a replica must be confirmed: `found` in the repository, or the repository itself, may have
+    /// come to be without anybody waiting until the replica shows it. That somebody may not see it is no such answer:
+    /// changes of rights are waited for.
+    pub(crate) fn is_absent<T>(&self, found: Option<&T>) -> bool {
+        self.repository.is_none() || (self.role >= Role::Read && found.is_none())
+    }
 
     /// Reads the columns of [`access_columns!`] from `first` on.
     pub(crate) fn decode(row: &Row, first: usize) -> Result<Self, tokio_postgres::Error> {
@@ -227,7 +242,7 @@ impl PointRead for ResolveAccess {
     type Key = AccessKey;
     type Row = Access;
 
-    const STATEMENT: Statement = statement!(
+    const STATEMENT: Statement = point_statement!(
         "access.resolve",
         [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY],
         concat!(
@@ -239,6 +254,18 @@ impl PointRead for ResolveAccess {
             ),
         ),
     );
+
+    fn party(key: &AccessKey) -> u64 {
+        key.principal.party()
+    }
+
+    fn key_bytes(key: &AccessKey) -> usize {
+        size_of::<AccessKey>() + key.path.as_str().len()
+    }
+
+    fn is_absent(row: Option<&Access>) -> bool {
+        row.is_none_or(|access| access.repository.is_none())
+    }
 
     fn columns(keys: &[&AccessKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         key_columns(keys.iter().map(|key| (&key.path, &key.principal)))

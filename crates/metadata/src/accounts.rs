@@ -7,8 +7,9 @@ pub use name::{AccountName, AccountNameError};
 use crate::columns::parsed;
 use crate::statements::statement;
 use crate::{AccountId, Error};
-use portolan_pg::{PointRead, Read, Statement, Tx};
+use portolan_pg::{PointRead, Read, Statement, Tx, point_statement};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::SystemTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -56,7 +57,7 @@ impl PointRead for CredentialByName {
     type Key = AccountName;
     type Row = CredentialRow;
 
-    const STATEMENT: Statement = statement!(
+    const STATEMENT: Statement = point_statement!(
         "accounts.credential_by_name",
         [TEXT_ARRAY],
         "SELECT k.ord, a.id, a.generation, a.superuser, a.password_hash
@@ -68,6 +69,17 @@ impl PointRead for CredentialByName {
              LIMIT 1
          ) a",
     );
+
+    /// Nobody has proven to be anybody yet: each name is a party, and one that is tried from everywhere harms its own.
+    fn party(key: &AccountName) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn key_bytes(key: &AccountName) -> usize {
+        size_of::<AccountName>() + key.as_str().len()
+    }
 
     fn columns(keys: &[&AccountName]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         let names: Vec<String> = keys.iter().map(|key| key.as_str().to_owned()).collect();

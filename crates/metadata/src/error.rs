@@ -27,8 +27,11 @@ pub enum Error {
     #[error("the principal's credentials are no longer valid")]
     PrincipalEnded,
     /// The registry takes no writes at present.
-    #[error("the registry is read-only")]
-    ReadOnly,
+    #[error("the registry is in read-only mode")]
+    ReadOnly {
+        /// What the operator says about it.
+        message: Option<String>,
+    },
     /// A row kept vanishing between the attempt to insert it and the attempt to use the one in the way.
     #[error("a row of table `{table}` kept changing under this write")]
     Contended {

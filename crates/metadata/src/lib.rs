@@ -3,7 +3,7 @@
 //! Three kinds of things are offered. A *point read* is a type whose key is handed to the router, which
 //! batches it; its answer carries the right of the principal that asked ([`Access`]). A *list* takes
 //! anything that can [`Read`](portolan_pg::Read). A *write* takes a [`Tx`](portolan_pg::Tx), and begins
-//! after [`repositories::lock`]; the functions of one transaction are called in the order of locks:
+//! after [`repositories::lock`] or [`read_only::refuse_writes`]; the functions of one transaction are called in the order of locks:
 //!
 //! upload, repository, manifests by digest, blobs by digest, children of parents, tags by name, links, the
 //! review queue ([`gc`]), objects to delete ([`object_delete`]).
@@ -29,9 +29,10 @@ pub mod manifest_contents;
 pub mod manifests;
 pub mod migrate;
 pub mod object_delete;
+pub mod read_only;
 pub mod referrers;
 pub mod repositories;
-pub mod settings;
+pub mod sessions;
 pub mod signing_keys;
 pub mod stores;
 pub mod tags;

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::statements::statement;
 use bytes::Bytes;
 use portolan_oci::Digest;
-use portolan_pg::{PointRead, Statement, Tx};
+use portolan_pg::{PointRead, Statement, Tx, point_statement};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -14,11 +14,20 @@ use tokio_postgres::types::ToSql;
 #[derive(Debug, Clone, Copy)]
 pub struct Payload;
 
+/// Key of [`Payload`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PayloadKey {
+    /// The manifest.
+    pub digest: Digest,
+    /// Its bytes, as the read that has shown it said: large ones travel alone.
+    pub size: u64,
+}
+
 impl PointRead for Payload {
-    type Key = Digest;
+    type Key = PayloadKey;
     type Row = Bytes;
 
-    const STATEMENT: Statement = statement!(
+    const STATEMENT: Statement = point_statement!(
         "manifest_contents.payload",
         [BYTEA_ARRAY],
         "SELECT k.ord, c.payload
@@ -30,8 +39,22 @@ impl PointRead for Payload {
          ) c",
     );
 
-    fn columns(keys: &[&Digest]) -> Vec<Box<dyn ToSql + Sync + Send>> {
-        let digests: Vec<Vec<u8>> = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+    /// Each digest is a party: it was found by a read that was somebody's, and whose part of the queue it was in.
+    fn party(key: &PayloadKey) -> u64 {
+        let mut head = [0; size_of::<u64>()];
+        head.copy_from_slice(&key.digest.as_bytes()[..size_of::<u64>()]);
+        u64::from_be_bytes(head)
+    }
+
+    fn answer_bytes(key: &PayloadKey) -> usize {
+        usize::try_from(key.size).unwrap_or(usize::MAX)
+    }
+
+    fn columns(keys: &[&PayloadKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
+        let digests: Vec<Vec<u8>> = keys
+            .iter()
+            .map(|key| key.digest.as_bytes().to_vec())
+            .collect();
         vec![Box::new(digests)]
     }
 

@@ -3,7 +3,7 @@
 use crate::access::{Access, access_columns, access_from};
 use crate::columns::{before_nul, limit, parsed};
 use crate::statements::statement;
-use crate::{Error, NamespaceId, Principal, RepositoryId};
+use crate::{Error, NamespaceId, Principal, RepositoryId, read_only};
 use portolan_oci::RepositoryName;
 use portolan_pg::{Read, Statement, Tx};
 use std::time::SystemTime;
@@ -50,7 +50,8 @@ static LOCK: Statement = statement!(
     concat!(
         "SELECT ",
         access_columns!(),
-        ", coalesce((SELECT setting.value = 'true'::jsonb FROM setting WHERE setting.name = 'read_only'), false)",
+        ", ",
+        read_only::refusal!(),
         access_from!(
             "(VALUES ($1::text, $2::text, $3::bigint, $4::bigint)) AS k(path, namespace, account_id, generation)",
             "FOR KEY SHARE"
@@ -58,8 +59,8 @@ static LOCK: Statement = statement!(
     ),
 );
 
-/// The first statement of every write transaction: finds the repository, locks it against removal and
-/// decides the principal's right to it.
+/// The first statement of every write into a repository: finds it, locks it against removal, and decides the
+/// principal's right to it.
 ///
 /// Never with an id from an earlier request: a repository that was removed and made anew is another one.
 ///
@@ -74,9 +75,7 @@ pub async fn lock(tx: &Tx, path: &RepositoryName, principal: &Principal) -> Resu
         )
         .await?;
     let decoding = Error::decoding("repository");
-    if row.try_get(Access::COLUMNS).map_err(&decoding)? {
-        return Err(Error::ReadOnly);
-    }
+    read_only::refused(row.try_get(Access::COLUMNS).map_err(&decoding)?)?;
     Access::decode(&row, 0).map_err(decoding)
 }
 

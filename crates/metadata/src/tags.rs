@@ -7,7 +7,7 @@ use crate::repositories::ATTEMPTS;
 use crate::statements::statement;
 use crate::{Error, ManifestId, RepositoryId, gc};
 use portolan_oci::{Digest, RepositoryName, TagName};
-use portolan_pg::{PointRead, Read, Statement, Tx};
+use portolan_pg::{PointRead, Read, Statement, Tx, point_statement};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -31,7 +31,7 @@ impl PointRead for ResolveTag {
     type Row = (Access, Option<ManifestRow>);
 
     // Tag and manifest in one statement: no 404 can appear between them.
-    const STATEMENT: Statement = statement!(
+    const STATEMENT: Statement = point_statement!(
         "tags.resolve",
         [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY],
         concat!(
@@ -54,6 +54,19 @@ impl PointRead for ResolveTag {
             ) m ON true",
         ),
     );
+
+    fn party(key: &TagKey) -> u64 {
+        key.principal.party()
+    }
+
+    fn key_bytes(key: &TagKey) -> usize {
+        size_of::<TagKey>() + key.path.as_str().len() + key.tag.as_str().len()
+    }
+
+    // A tag that is not there is an answer like any other: who sets one waits until it shows.
+    fn is_absent(row: Option<&Self::Row>) -> bool {
+        row.is_none_or(|(access, _)| access.repository.is_none())
+    }
 
     fn columns(keys: &[&TagKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         let mut columns = key_columns(keys.iter().map(|key| (&key.path, &key.principal)));

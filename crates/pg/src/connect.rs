@@ -20,10 +20,10 @@ use crate::{
     connection::{Ending, Life},
     endpoint::Endpoint,
     error::DialError,
-    freshness::clock::Clock,
     identify::{ClusterId, Peer, identify},
     metrics::{CloseReason, Metrics, Role},
     policy::Policy,
+    router::Knowledge,
 };
 
 /// How long a line may carry nothing that is answered before the kernel gives it up: time for two or three
@@ -55,8 +55,8 @@ pub(crate) struct Connector {
 /// What all connections of a router have in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
-    /// What time it is.
-    pub(crate) clock: Arc<dyn Clock>,
+    /// What is known of the servers, and what time it is.
+    pub(crate) knowledge: Arc<Knowledge>,
     /// Which cluster they lead to.
     pub(crate) cluster: ClusterId,
     /// The name of this process among those that share the cluster.
@@ -124,9 +124,12 @@ impl Connector {
         });
         let client = ClientWrapper::new(client, watch);
         // Whatever the server did before the handshake is older than this.
-        let opened_at = self.surroundings.clock.now();
+        let opened_at = self.surroundings.knowledge.now();
         let cluster = &self.surroundings.cluster;
         let peer = identify(&client, self.role, opened_at, cluster).await?;
+        if self.role == Role::Primary {
+            self.surroundings.knowledge.primary_answered();
+        }
         Ok(Fresh {
             client,
             ending,
@@ -195,7 +198,8 @@ fn prepare(config: &mut Config, policy: &Policy, role: Role, process: Uuid) {
     }
     let options = format!(
         "{} -c statement_timeout={} -c idle_in_transaction_session_timeout={} \
-         -c plan_cache_mode=force_generic_plan -c synchronous_commit=on -c portolan.process={process}",
+         -c plan_cache_mode=force_generic_plan -c synchronous_commit=on \
+         -c default_transaction_isolation=read\\ committed -c portolan.process={process}",
         config.get_options().unwrap_or_default(),
         policy.limits.lane.as_millis(),
         policy.limits.idle_in_transaction.as_millis(),

@@ -71,6 +71,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is older than it should get.
+    pub(crate) fn is_expired(&self) -> bool {
+        Instant::now() >= self.expires_at
+    }
+
     /// Says why it is about to be dropped. The first reason counts.
     pub(crate) fn end(&self, reason: CloseReason) {
         self.ending.say(reason);

@@ -1,12 +1,12 @@
 //! The one task per server that makes connections.
 //!
 //! Callers never dial. They say at the [`Dock`] that they want a connection and wait there; the task makes as many as
-//! are wanted, at most two at a time, and lays them down. So a caller that gives up cancels nothing, a thousand
-//! callers cause no thousand attempts, and back-off is shared by all.
+//! are wanted, at most two at a time and as [`crate::pacing`] lets it, and lays them down. So a caller that gives up
+//! cancels nothing, a thousand callers cause no thousand attempts, and back-off is shared by all.
 
 use std::{sync::Arc, time::Duration};
 
-use rand::{RngExt, rngs::StdRng};
+use rand::rngs::StdRng;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -19,6 +19,7 @@ use crate::{
     dock::{DialFailure, Dock, Door},
     error::DialError,
     metrics::{DialLabels, DialOutcome, Metrics, Role, ServerLabel},
+    pacing::{Allowance, Failure, Pacing},
     policy::{AgePolicy, DialPolicy},
     sqlstate,
 };
@@ -28,6 +29,7 @@ pub(crate) struct Dialler {
     pub(crate) connector: Arc<Connector>,
     pub(crate) dock: Arc<Dock>,
     pub(crate) policy: DialPolicy,
+    pub(crate) pacing: Pacing,
     pub(crate) age: AgePolicy,
     pub(crate) metrics: Metrics,
     pub(crate) rng: StdRng,
@@ -40,49 +42,48 @@ impl Dialler {
     /// Makes connections as they are wanted, until `shutdown`; attempts still under way are given up then.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut attempts: JoinSet<Attempt> = JoinSet::new();
-        let mut failures: u32 = 0;
-        let mut not_before = Instant::now();
         loop {
-            let waiting_out = Instant::now() < not_before;
-            // While failing, one attempt finds out for all.
-            let at_once = if failures == 0 {
-                self.policy.at_once
-            } else {
-                1
-            };
-            let missing = self.dock.missing();
-            if !waiting_out {
-                while attempts.len() < at_once.min(missing) {
-                    self.start(&mut attempts);
-                }
-            }
+            let look_again = self.begin(&mut attempts);
             self.count_in_flight(&attempts);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(done) = attempts.join_next() => match done {
-                    Ok((Ok(fresh), took)) => {
-                        failures = 0;
-                        not_before = Instant::now();
-                        self.connected(fresh, took);
-                    }
-                    Ok((Err(error), took)) => {
-                        failures = failures.saturating_add(1);
-                        not_before = self.failed(error, took, failures);
-                    }
+                    Ok((Ok(fresh), took)) => self.connected(fresh, took),
+                    Ok((Err(error), took)) => self.failed(error, took),
                     Err(panicked) => {
                         tracing::error!(error = %panicked, "an attempt to connect panicked");
-                        failures = failures.saturating_add(1);
-                        not_before = Instant::now() + self.policy.backoff_cap;
+                        self.pacing.failed(Failure::Passing, Instant::now(), &mut self.rng);
                     }
                 },
                 () = self.dock.wanted_more() => {}
-                () = sleep_until(not_before), if waiting_out && missing > 0 => {}
+                () = until(look_again), if look_again.is_some() => {}
             }
         }
         attempts.shutdown().await;
         self.dock.reap(|_| true);
         self.count_in_flight(&attempts);
+    }
+
+    /// Begins as many attempts as are wanted and allowed. Says when more will be allowed, if that is what is missing.
+    fn begin(&mut self, attempts: &mut JoinSet<Attempt>) -> Option<Instant> {
+        loop {
+            let wanted = self.dock.missing().saturating_sub(attempts.len());
+            if wanted == 0 {
+                return None;
+            }
+            match self.pacing.allowance(attempts.len(), Instant::now()) {
+                Allowance::NotBefore(moment) => return Some(moment),
+                // One of those under way will end.
+                Allowance::Begin(0) => return None,
+                Allowance::Begin(more) => {
+                    for _ in 0..more.min(wanted) {
+                        self.pacing.begun();
+                        self.start(attempts);
+                    }
+                }
+            }
+        }
     }
 
     fn role(&self) -> Role {
@@ -108,25 +109,21 @@ impl Dialler {
 
     fn connected(&mut self, fresh: Fresh, took: Duration) {
         self.count(DialOutcome::Connected, took);
+        self.pacing.succeeded(Instant::now());
         self.dock.set_door(Door::Open);
         let connection = Connection::new(fresh, &self.age, &mut self.rng);
         self.dock.lay_down(connection);
     }
 
-    /// Notes a failure and says when to try again: full jitter, so that processes that failed together do not try
-    /// together (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
-    fn failed(&mut self, error: DialError, took: Duration, failures: u32) -> Instant {
-        let outcome = outcome_of(&error);
-        self.count(outcome, took);
-        let for_good = outcome == DialOutcome::RefusedForGood;
-        let limit = if for_good {
-            // Somebody has to change something first: ten times the cap is soon enough to notice that they did.
-            self.policy.backoff_cap * 10
+    fn failed(&mut self, error: DialError, took: Duration) {
+        self.count(outcome_of(&error), took);
+        let for_good = error.is_for_good();
+        let failure = if for_good {
+            Failure::ForGood
         } else {
-            let doubled = self.policy.backoff_base * 2_u32.saturating_pow(failures.min(16));
-            doubled.min(self.policy.backoff_cap)
+            Failure::Passing
         };
-        let next_attempt = Instant::now() + limit.mul_f64(self.rng.random_range(0.0..=1.0));
+        let (next_attempt, failures) = self.pacing.failed(failure, Instant::now(), &mut self.rng);
         if for_good {
             tracing::error!(server = %self.role(), error = %DisplayChain(&error), "the database refuses to let us in");
         } else {
@@ -142,7 +139,6 @@ impl Dialler {
         } else {
             Door::Doubtful(failure)
         });
-        next_attempt
     }
 
     fn count(&self, outcome: DialOutcome, took: Duration) {
@@ -155,6 +151,12 @@ impl Dialler {
             .dial_seconds
             .get_or_create(&ServerLabel { server })
             .observe(took.as_secs_f64());
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    if let Some(moment) = moment {
+        sleep_until(moment).await;
     }
 }
 

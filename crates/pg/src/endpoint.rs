@@ -6,7 +6,10 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio_postgres::{Config, config::SslMode};
+use tokio_postgres::{
+    Config,
+    config::{Host, SslMode},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
@@ -61,6 +64,19 @@ impl FromStr for Mode {
 }
 
 impl Endpoint {
+    /// `host:port`, for people; a Unix socket's folder.
+    pub(crate) fn name(&self) -> String {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            Some(Host::Unix(folder)) => folder.display().to_string(),
+            None => String::from("?"),
+        };
+        match self.config.get_ports().first() {
+            Some(port) => format!("{host}:{port}"),
+            None => format!("{host}:5432"),
+        }
+    }
+
     /// Reads `postgres://user:password@host:port/database?sslmode=…&sslrootcert=…`; a Unix socket is
     /// `postgres://user@/database?host=/folder`.
     ///
@@ -163,8 +179,6 @@ fn unescape(text: &str) -> Result<PathBuf, Error> {
 
 #[cfg(test)]
 mod tests {
-    use tokio_postgres::config::Host;
-
     use super::*;
 
     fn parse(url: &str) -> Result<Endpoint, Error> {

@@ -10,7 +10,9 @@ use crate::{
 };
 
 /// Why a statement, or the wait for a connection to run it on, failed.
-#[derive(Debug, thiserror::Error)]
+///
+/// Cloned for everyone who had asked for the same.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// Too many are waiting already. Overload: ask the client to come back.
     #[error("the queue for a connection of the {share} share is full")]
@@ -26,6 +28,15 @@ pub enum Error {
         /// How long the caller waited.
         waited: Duration,
     },
+    /// More are waiting than can be served in time, and this caller was among those who would have waited in vain.
+    /// Overload: ask the client to come back.
+    #[error("too many wait for a connection of the {share} share; refused after {} ms", waited.as_millis())]
+    WaitedInVain {
+        /// Whose connections.
+        share: Share,
+        /// How long the caller waited.
+        waited: Duration,
+    },
     /// No connection can be made at present. The dependency is down, not the load too high.
     #[error("the database cannot be reached")]
     Unavailable {
@@ -34,6 +45,12 @@ pub enum Error {
         /// What the last attempt ran into.
         source: DialError,
     },
+    /// The server that should be the primary is none, or belongs to another history: a failover is under way.
+    #[error("the server asked is not the primary any more")]
+    NotPrimary,
+    /// Another primary has taken over since the change was committed: it may be lost. Look for it.
+    #[error("another primary has taken over; whether the change survived is not known")]
+    EpochChanged,
     /// The router has been closed; the process is shutting down.
     #[error("the connections have been closed")]
     Closed,
@@ -44,7 +61,7 @@ pub enum Error {
         name: &'static str,
         /// What the server said, or how the line broke.
         #[source]
-        source: tokio_postgres::Error,
+        source: Arc<tokio_postgres::Error>,
     },
     /// The server did not answer, not even that the statement took too long: it hangs, or the line does.
     #[error("statement `{name}` was not answered within {} ms", after.as_millis())]
@@ -89,7 +106,13 @@ pub enum Error {
         name: &'static str,
         /// Which column, and why.
         #[source]
-        source: tokio_postgres::Error,
+        source: Arc<tokio_postgres::Error>,
+    },
+    /// A lane ended with a bug, which the log names, before it had answered.
+    #[error("the answer to statement `{name}` was lost")]
+    AnswerLost {
+        /// The statement's name.
+        name: &'static str,
     },
     /// The URL is not one of a Postgres server. Neither the URL nor the parser is quoted: it may hold a password.
     #[error("the database URL is not valid: {reason}")]
@@ -104,7 +127,7 @@ pub enum Error {
         path: String,
         /// Why not.
         #[source]
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// The TLS configuration was refused.
     #[error("TLS cannot be set up")]
@@ -120,6 +143,11 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn decode(name: &'static str, source: tokio_postgres::Error) -> Self {
+        let source = Arc::new(source);
+        Self::Decode { name, source }
+    }
+
     /// Whether running the whole transaction again may succeed. See [`sqlstate::is_retryable`].
     pub fn is_retryable(&self) -> bool {
         self.sqlstate().is_some_and(sqlstate::is_retryable)
@@ -131,14 +159,20 @@ impl Error {
             Self::Statement { source, .. } => {
                 source.is_closed() || source.code().is_some_and(sqlstate::is_shutting_down)
             }
-            Self::Unanswered { .. } | Self::CommitUnknown { .. } => true,
+            Self::Unanswered { .. }
+            | Self::CommitUnknown { .. }
+            | Self::NotPrimary
+            | Self::EpochChanged => true,
             _ => false,
         }
     }
 
     /// Whether the process asked for more than the database has to give right now: HTTP 429 rather than 503.
     pub fn is_overload(&self) -> bool {
-        matches!(self, Self::QueueFull { .. } | Self::DeadlineExceeded { .. })
+        matches!(
+            self,
+            Self::QueueFull { .. } | Self::WaitedInVain { .. } | Self::DeadlineExceeded { .. }
+        )
     }
 
     /// When a client should come back, where this error knows.
@@ -146,7 +180,7 @@ impl Error {
         // Overload passes as fast as it comes; a second is the least that `Retry-After` can say.
         const OVERLOAD: Duration = Duration::from_secs(1);
         match self {
-            Self::QueueFull { .. } | Self::DeadlineExceeded { .. } => Some(OVERLOAD),
+            overload if overload.is_overload() => Some(OVERLOAD),
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
             _ => None,
         }

@@ -4,12 +4,13 @@ use tokio::time::Instant;
 
 use crate::{
     error::Error,
-    gate::{Gate, Place},
+    gate::{Gate, GateLimits, Place},
     metrics::{Metrics, Role, Share},
     policy::Policy,
 };
 
-/// One gate per share. Lists pass two: theirs, which leaves a lane free, and the lanes'.
+/// One gate per share. Lists and the second lane pass two: one that they share, which leaves a connection to the first
+/// lane, and the lanes'.
 #[derive(Debug)]
 pub(crate) struct Gates {
     lanes: Gate,
@@ -28,13 +29,19 @@ pub(crate) struct Places {
 
 impl Gates {
     pub(crate) fn new(role: Role, policy: &Policy, metrics: &Metrics) -> Self {
+        let acquire = &policy.acquire;
         let gate = |share, places| {
-            let waiters = places * policy.acquire.waiters_per_connection;
-            Gate::new(role, share, places, waiters, metrics)
+            let limits = GateLimits {
+                places,
+                waiting: places * acquire.waiters_per_connection,
+                patience: acquire.patience(share),
+                queue: acquire.queue(share),
+            };
+            Gate::new(role, share, limits, metrics)
         };
-        let (shares, keys) = (policy.shares, policy.acquire.waiting_keys);
+        let shares = policy.shares;
         Self {
-            lanes: Gate::new(role, Share::Lanes, shares.lanes, keys, metrics),
+            lanes: gate(Share::Lanes, shares.lanes),
             lists: gate(Share::Lists, shares.lanes.saturating_sub(1).max(1)),
             writes: gate(Share::Writes, shares.writes),
             background: gate(Share::Background, shares.background),
@@ -46,14 +53,14 @@ impl Gates {
     pub(crate) async fn enter(&self, share: Share, deadline: Instant) -> Result<Places, Error> {
         let gate = match share {
             Share::Lanes => &self.lanes,
-            Share::Lists => &self.lists,
+            Share::SecondLane | Share::Lists => &self.lists,
             Share::Writes => &self.writes,
             Share::Background => &self.background,
             Share::Control => &self.control,
         };
         let first = gate.enter(deadline).await?;
         let second = match share {
-            Share::Lists => Some(self.lanes.enter(deadline).await?),
+            Share::SecondLane | Share::Lists => Some(self.lanes.enter(deadline).await?),
             Share::Lanes | Share::Writes | Share::Background | Share::Control => None,
         };
         Ok(Places {

@@ -22,6 +22,7 @@ use crate::{
     connection::Supply,
     error::Error,
     gates::Places,
+    identify::Peer,
     metrics::{CloseReason, Share, StatementLabels},
     pool::Shared,
     sqlstate,
@@ -75,8 +76,28 @@ impl Lease {
     }
 
     pub(crate) fn client(&self) -> &ClientWrapper {
+        &self.object().client
+    }
+
+    /// The server at the other end.
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.object().peer
+    }
+
+    /// Has the connection closed instead of given back.
+    pub(crate) fn end(&self, reason: CloseReason) {
+        let _ = self.broken.set(reason);
+    }
+
+    /// Whether it should go back: the line is no good, or old enough.
+    pub(crate) fn is_worn(&self) -> bool {
+        let object = self.object();
+        self.broken.get().is_some() || object.client.is_closed() || object.is_expired()
+    }
+
+    fn object(&self) -> &Object<Supply> {
         let (object, _) = self.held.as_ref().expect("held until dropped");
-        &object.client
+        object
     }
 
     pub(crate) fn pool(&self) -> &Shared {
@@ -101,6 +122,22 @@ impl Lease {
             client.query(&prepared, params).await
         })
         .await
+    }
+
+    /// Runs a statement that yields exactly one row. Cancel safety as for [`Lease::query`].
+    pub(crate) async fn query_one(
+        &self,
+        statement: &'static Statement,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, Error> {
+        let mut rows = self.query(statement, params).await?;
+        match (rows.pop(), rows.len()) {
+            (Some(row), 0) => Ok(row),
+            (row, others) => Err(Error::RowCount {
+                name: statement.name,
+                actual: others + usize::from(row.is_some()),
+            }),
+        }
     }
 
     /// Runs a statement and returns how many rows it changed. Cancel safety as for [`Lease::query`].
@@ -161,7 +198,10 @@ impl Lease {
             return Err(Error::Unanswered { name, after });
         };
         unfinished.seen();
-        let answer = answer.map_err(|source| Error::Statement { name, source });
+        let answer = answer.map_err(|source| Error::Statement {
+            name,
+            source: Arc::new(source),
+        });
         if answer.as_ref().is_err_and(Error::is_connection_lost) {
             let _ = self.broken.set(CloseReason::Lost);
         }
@@ -200,7 +240,7 @@ impl Lease {
     fn statement_limit(&self) -> Duration {
         let limits = &self.pool.policy.limits;
         match self.share {
-            Share::Lanes => limits.lane,
+            Share::Lanes | Share::SecondLane => limits.lane,
             Share::Lists | Share::Control => limits.list,
             Share::Writes => limits.write,
             Share::Background => limits.background,

@@ -13,12 +13,16 @@
 //! | module | holds |
 //! | --- | --- |
 //! | `policy`, `endpoint`, `tls` | what is configured |
-//! | `connect`, `identify`, `dial`, `dock` | how a connection is made, and to whom; how many are being made; when to stop trying |
-//! | `connection`, `pool`, `gates`, `gate`, `reaper` | who may have one, for how long, and how long the others wait |
+//! | `connect`, `identify`, `dial`, `pacing`, `dock` | how a connection is made, and to whom; how many are being made; when to stop trying |
+//! | `connection`, `pool`, `gates`, `gate`, `codel`, `reaper` | who may have one, for how long, and how long the others wait |
 //! | `lease`, `conn`, `tx` | a borrowed connection, as the caller sees it |
+//! | `lane` | how point reads are gathered and sent |
 //! | `statement`, `point_read`, `router` | what is asked, and of whom |
+//! | `survey`, `budget`, `session` | what the server says of itself at the start, and what follows from it |
 //! | `error`, `sqlstate`, `metrics` | what went wrong, and how often |
 
+mod budget;
+mod codel;
 mod conn;
 mod connect;
 mod connection;
@@ -30,24 +34,39 @@ mod freshness;
 mod gate;
 mod gates;
 mod identify;
+mod lane;
 mod lease;
 mod metrics;
+mod pacing;
 mod point_read;
 mod policy;
 mod pool;
+mod protocol;
 mod reaper;
 mod router;
+mod session;
 pub mod sqlstate;
 mod statement;
+mod survey;
 mod tls;
 mod tx;
 
-pub use conn::{Primary, Reader, Replica};
+pub use budget::{Budget, Limit, Tightness, Verdict};
+pub use conn::Primary;
 pub use endpoint::Endpoint;
 pub use error::{DialError, Error};
 pub use metrics::{CloseReason, DialOutcome, Metrics, PrimaryReason, Role, Share};
 pub use point_read::PointRead;
-pub use policy::{AcquirePolicy, AgePolicy, DialPolicy, Policy, Shares, StatementLimits};
-pub use router::{Router, Served, ServedBy};
+pub use policy::{
+    AcquirePolicy, AgePolicy, DialPolicy, FloorPolicy, LanePolicy, Policy, QueuePolicy, Shares,
+    StatementLimits,
+};
+pub use protocol::statements;
+pub use router::{
+    FreshnessMode, ReadStatus, Reader, ReplicaStatus, Router, Served, ServedBy, Status,
+};
+pub use session::WrongSetting;
 pub use statement::{Read, Statement};
+pub use survey::{Durability, Survey};
+pub use tokio_postgres::types::Type;
 pub use tx::{Committed, Tx};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::router::ServedBy;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{
@@ -56,7 +58,9 @@ words! {
     pub Share {
         /// Batched point reads.
         Lanes = "lanes",
-        /// Lists and reports; they borrow from the lanes, one at a time.
+        /// Those whose answers are too large for the first lane.
+        SecondLane = "second_lane",
+        /// Lists and reports; they borrow what the second lane uses, one at a time.
         Lists = "lists",
         /// Transactions of requests.
         Writes = "writes",
@@ -80,6 +84,8 @@ words! {
         Unanswered = "unanswered",
         /// What a caller left behind on it did not end in time.
         Stuck = "stuck",
+        /// It leads to another server than it should.
+        WrongServer = "wrong_server",
         /// The process is shutting down.
         Shutdown = "shutdown",
     }
@@ -89,7 +95,7 @@ impl CloseReason {
     /// Whether a line closed for this reason can carry a last message.
     pub(crate) fn says_goodbye(self) -> bool {
         match self {
-            Self::Idle | Self::Lifetime | Self::Shutdown => true,
+            Self::Idle | Self::Lifetime | Self::WrongServer | Self::Shutdown => true,
             Self::Lost | Self::Unanswered | Self::Stuck => false,
         }
     }
@@ -122,6 +128,8 @@ words! {
         Acquired = "acquired",
         /// Too many were waiting.
         QueueFull = "queue_full",
+        /// Too many were waiting to be served in time.
+        WaitedInVain = "waited_in_vain",
         /// None came free in time.
         DeadlineExceeded = "deadline_exceeded",
         /// None can be made.
@@ -164,7 +172,83 @@ words! {
     pub PrimaryReason {
         /// There is no replica.
         NoReplica = "no_replica",
+        /// It was the first read after a pause: no floor was in lease.
+        Idle = "idle",
+        /// The primary did not say in time how far it is.
+        NoFloor = "no_floor",
+        /// The replica is not in service, or its connection is too young.
+        NotMember = "not_member",
+        /// The replica is not far enough.
+        Behind = "not_up_to_date",
+        /// The replica shows another history.
+        OtherEpoch = "other_epoch",
+        /// The replica is none any more.
+        NotInRecovery = "not_in_recovery",
+        /// The replica did not answer when last asked.
+        ReplicaUnreachable = "replica_unreachable",
+        /// The replica failed to answer.
+        ReplicaFailed = "error",
+        /// The replica ended the statement, because of what it had to replay or because it took too long.
+        RecoveryConflict = "recovery_conflict",
+        /// The replica does not have it; only the primary may say that it is not there.
+        Absent = "absent",
     }
+}
+
+words! {
+    /// How a poll of the primary ended.
+    pub(crate) PollOutcome {
+        /// With a floor.
+        Floor = "floor",
+        /// Without.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// How a write passed the acknowledgement barrier.
+    pub(crate) BarrierOutcome {
+        /// Without waiting.
+        AtOnce = "at_once",
+        /// Every replica showed it.
+        Observed = "observed",
+        /// No floor was left that did not cover it.
+        Timer = "timer",
+        /// It did not: another primary has taken over.
+        PerhapsLost = "perhaps_lost",
+    }
+}
+
+words! {
+    /// What became of a replica's place in service.
+    pub(crate) MemberEvent {
+        /// It was put into service for the first time.
+        Registered = "registered",
+        /// It is being taken out of service.
+        Draining = "draining",
+        /// A drain whose process has died was taken over.
+        Adopted = "adopted",
+        /// It is out of service.
+        Out = "out",
+        /// It is in service again.
+        Returned = "returned",
+    }
+}
+
+words! {
+    /// Which of an endpoint's lanes.
+    pub(crate) LaneName {
+        /// The one for small answers.
+        First = "first",
+        /// The one for large answers, which helps the first.
+        Second = "second",
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LaneLabels {
+    pub(crate) server: Role,
+    pub(crate) lane: LaneName,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -212,7 +296,37 @@ pub(crate) struct TransactionLabels {
 pub(crate) struct ReadLabels {
     pub(crate) need: Need,
     pub(crate) server: Role,
-    pub(crate) reason: PrimaryReason,
+    pub(crate) reason: &'static str,
+}
+
+impl ReadLabels {
+    pub(crate) fn of(need: Need, by: ServedBy) -> Self {
+        let (server, reason) = match by {
+            ServedBy::Primary { reason } => (Role::Primary, reason.as_str()),
+            ServedBy::Replica => (Role::Replica, "fresh"),
+            ServedBy::Stale { .. } => (Role::Replica, "stale"),
+        };
+        Self {
+            need,
+            server,
+            reason,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PollLabels {
+    pub(crate) outcome: PollOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct BarrierLabels {
+    pub(crate) outcome: BarrierOutcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MemberLabels {
+    pub(crate) event: MemberEvent,
 }
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -235,11 +349,25 @@ pub struct Metrics {
     pub(crate) statement_failures: Family<StatementLabels, Counter>,
     pub(crate) transactions: Family<TransactionLabels, Counter>,
     pub(crate) reads: Family<ReadLabels, Counter>,
+    pub(crate) polls: Family<PollLabels, Counter>,
+    pub(crate) barriers: Histograms<BarrierLabels>,
+    pub(crate) members: Family<MemberLabels, Counter>,
+    pub(crate) keys_waiting: Family<ServerLabel, Gauge>,
+    pub(crate) keys_shared: Family<StatementLabels, Counter>,
+    pub(crate) lane_wait_seconds: Histograms<ServerLabel>,
+    pub(crate) cycles: Family<LaneLabels, Counter>,
+    pub(crate) batch_keys: Histograms<StatementLabels>,
+    pub(crate) batch_splits: Family<StatementLabels, Counter>,
 }
 
 /// 0.25 ms, doubling to 8 s: a point read on a quiet server takes 0.1 to 1 ms, the longest limit of a request is 5 s.
 fn of_statements() -> Histogram {
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+}
+
+/// 1 key, doubling to 256, which is what a batch may hold.
+fn of_batches() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 9))
 }
 
 /// 1 s, four times as much each, to an hour and a quarter: the lifetime is half an hour.
@@ -327,12 +455,59 @@ impl Metrics {
             "Transactions, by how they ended",
             metrics.transactions.clone(),
         );
+        metrics.register_reads(pg);
+        metrics
+    }
+
+    fn register_reads(&self, pg: &mut Registry) {
         pg.register(
             "reads",
             "Point reads, by what was asked for, who served them and why",
-            metrics.reads.clone(),
+            self.reads.clone(),
         );
-        metrics
+        pg.register(
+            "floor_polls",
+            "Polls of the primary for how far it is",
+            self.polls.clone(),
+        );
+        pg.register_with_unit(
+            "barrier",
+            "Time writes waited until every replica showed them, by how that ended",
+            Unit::Seconds,
+            self.barriers.clone(),
+        );
+        pg.register(
+            "replica_moves",
+            "Changes of a replica's place in service made by this process",
+            self.members.clone(),
+        );
+        pg.register(
+            "keys_waiting",
+            "Keys of point reads that have not been sent",
+            self.keys_waiting.clone(),
+        );
+        pg.register(
+            "keys_shared",
+            "Point reads that were answered by the key of another, by statement",
+            self.keys_shared.clone(),
+        );
+        pg.register_with_unit(
+            "lane_wait",
+            "Time until a key was sent",
+            Unit::Seconds,
+            self.lane_wait_seconds.clone(),
+        );
+        pg.register("cycles", "Flights of the lanes", self.cycles.clone());
+        pg.register(
+            "batch_keys",
+            "Keys in a batch, by statement",
+            self.batch_keys.clone(),
+        );
+        pg.register(
+            "batch_splits",
+            "Batches halved because their statement failed, by statement",
+            self.batch_splits.clone(),
+        );
     }
 
     /// Metrics that nobody will ask for: for commands that end by themselves.
@@ -353,6 +528,15 @@ impl Metrics {
             statement_failures: Family::default(),
             transactions: Family::default(),
             reads: Family::default(),
+            polls: Family::default(),
+            barriers: Family::new_with_constructor(of_statements),
+            members: Family::default(),
+            keys_waiting: Family::default(),
+            keys_shared: Family::default(),
+            lane_wait_seconds: Family::new_with_constructor(of_statements),
+            cycles: Family::default(),
+            batch_keys: Family::new_with_constructor(of_batches),
+            batch_splits: Family::default(),
         }
     }
 

@@ -3,9 +3,15 @@
 //! The defaults are the ones Portolan is designed around; a field changes one of them. Nothing here reads a file or
 //! the environment: the server's configuration does, and fills this in.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
-use crate::error::Error;
+use crate::{error::Error, metrics::Share, router::FreshnessMode};
+
+/// How the names of our sessions begin.
+pub(crate) const APPLICATION_PREFIX: &str = "portolan/";
 
 /// How a process uses one Postgres server.
 #[derive(Debug, Clone)]
@@ -20,12 +26,16 @@ pub struct Policy {
     pub shares: Shares,
     /// How long, and how many, may wait for a connection.
     pub acquire: AcquirePolicy,
+    /// How point reads are gathered.
+    pub lanes: LanePolicy,
     /// How long a connection may live.
     pub age: AgePolicy,
     /// How connections are made.
     pub dial: DialPolicy,
     /// How long the server may work on one statement.
     pub limits: StatementLimits,
+    /// How replicas are kept an eye on.
+    pub floors: FloorPolicy,
 }
 
 impl Default for Policy {
@@ -35,9 +45,11 @@ impl Default for Policy {
             pooler: false,
             shares: Shares::default(),
             acquire: AcquirePolicy::default(),
+            lanes: LanePolicy::default(),
             age: AgePolicy::default(),
             dial: DialPolicy::default(),
             limits: StatementLimits::default(),
+            floors: FloorPolicy::default(),
         }
     }
 }
@@ -46,7 +58,7 @@ impl Policy {
     /// Names the sessions after the roles of the process: `portolan/registry,api`.
     #[must_use]
     pub fn with_roles(mut self, roles: &str) -> Self {
-        self.application_name = format!("portolan/{roles}");
+        self.application_name = format!("{APPLICATION_PREFIX}{roles}");
         self
     }
 
@@ -69,13 +81,20 @@ impl Policy {
 
     /// Adapts the dialling back-off to the size of the fleet.
     ///
-    /// The cap grows by a second for every fifty processes, so that after an outage 50 processes are back within two
-    /// seconds, and 5,000 do not make more than about fifty attempts a second together.
+    /// Cap and base grow by the same factor for every fifty processes, so that after an outage 50 processes are back
+    /// within two seconds, and 5,000 make about a hundred attempts a second together, not five thousand.
     #[must_use]
     pub fn with_processes(mut self, processes: NonZeroU32) -> Self {
         const ATTEMPTS_A_SECOND: u32 = 50;
-        let cap = Duration::from_secs(1) * processes.get() / ATTEMPTS_A_SECOND;
-        self.dial.backoff_cap = cap.max(Duration::from_secs(1));
+        let factor =
+            f64::from(processes.get().max(ATTEMPTS_A_SECOND)) / f64::from(ATTEMPTS_A_SECOND);
+        for wait in [
+            &mut self.dial.backoff_base,
+            &mut self.dial.backoff_cap,
+            &mut self.dial.refused_backoff,
+        ] {
+            *wait = wait.mul_f64(factor);
+        }
         self
     }
 }
@@ -108,6 +127,16 @@ impl Default for Shares {
 }
 
 impl Shares {
+    /// To a replica: two lanes and nothing else. Lists use the second.
+    pub(crate) fn of_replica() -> Self {
+        Self {
+            lanes: 2,
+            writes: 0,
+            background: 0,
+            control: 0,
+        }
+    }
+
     /// Divides `max` connections: one for jobs, one for housekeeping, two lanes once there are six, the rest writes.
     ///
     /// # Errors
@@ -148,9 +177,62 @@ pub struct AcquirePolicy {
     /// wait for nothing during overload; too low, and a burst is refused that would have been served. Default 64: at
     /// the 4 to 16 ms of a transaction with its flush, the last of them is served just within [`AcquirePolicy::write`].
     pub waiters_per_connection: usize,
-    /// Keys that may wait for the lanes; the next one is refused at once. Default 4,096: at some tens of thousands of
-    /// keys a second, what [`AcquirePolicy::read`] lets through.
-    pub waiting_keys: usize,
+    /// Longest wait of a lane itself. Those whose keys it carries watch their own time. Default 5 s: as long as a dial
+    /// may take.
+    pub lane: Duration,
+    /// When a queue counts as standing.
+    pub queue: QueuePolicy,
+}
+
+impl AcquirePolicy {
+    /// The longest wait for a connection of this share.
+    pub(crate) fn patience(&self, share: Share) -> Duration {
+        match share {
+            Share::Lists | Share::Control => self.read,
+            // Those who wait for a lane watch their own time; the lane itself waits as long as a dial may take.
+            Share::Lanes | Share::SecondLane => self.lane,
+            Share::Writes => self.write,
+            Share::Background => self.background,
+        }
+    }
+
+    /// When this share's queue counts as standing.
+    pub(crate) fn queue(&self, share: Share) -> QueuePolicy {
+        match share {
+            // Jobs that wait longest are not those that nobody wants any more: theirs never stands.
+            Share::Background => QueuePolicy {
+                target: self.background,
+                ..self.queue
+            },
+            Share::Lanes | Share::SecondLane | Share::Lists | Share::Writes | Share::Control => {
+                self.queue
+            }
+        }
+    }
+}
+
+/// `CoDel`'s two numbers: a queue stands when for a whole interval somebody in it has waited longer than the target.
+///
+/// If it is also longer than its callers' deadlines allow, the newest are served first, and those at its end are
+/// refused as soon as it is clear that they wait in vain.
+#[derive(Debug, Clone, Copy)]
+pub struct QueuePolicy {
+    /// A wait up to this says nothing. Too low, and the scheduler's own delays count; too high, and an overload is
+    /// seen late. Default 5 ms: a few statements.
+    pub target: Duration,
+    /// How long the waits must stay above the target. Shorter than a usual burst takes to drain and it is mistaken for
+    /// an overload; longer, and callers wait for nothing meanwhile. Default 100 ms: the two are those of the paper that
+    /// introduced them, and fit a server that answers in milliseconds and callers who wait for a quarter of a second.
+    pub interval: Duration,
+}
+
+impl Default for QueuePolicy {
+    fn default() -> Self {
+        Self {
+            target: Duration::from_millis(5),
+            interval: Duration::from_millis(100),
+        }
+    }
 }
 
 impl Default for AcquirePolicy {
@@ -160,7 +242,49 @@ impl Default for AcquirePolicy {
             write: Duration::from_secs(1),
             background: Duration::from_secs(10),
             waiters_per_connection: 64,
-            waiting_keys: 4_096,
+            lane: Duration::from_secs(5),
+            queue: QueuePolicy::default(),
+        }
+    }
+}
+
+/// How point reads gather, and how many may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct LanePolicy {
+    /// Most keys in a batch. More would make the first of them wait for the last without saving the server much: at 256
+    /// the round trip is a small part of the work. Default 256.
+    pub batch_keys: usize,
+    /// Most bytes that the answers of a batch are expected to have together; a key whose answer is larger goes alone, on
+    /// the second lane. More would make small answers wait behind large ones: 1 MiB is about a millisecond of a line of
+    /// 10 Gbit/s. Default 1 MiB.
+    pub batch_answer_bytes: usize,
+    /// Most keys that wait; the next one is refused at once. Default 4,096: at some tens of thousands of keys a second,
+    /// what [`AcquirePolicy::read`] lets through.
+    pub queue_keys: usize,
+    /// Most bytes of keys that wait. Default 8 MiB: 2 KiB for each of the keys, several times the longest there are.
+    pub queue_bytes: usize,
+    /// Nobody may hold more than this part of the queue's keys. Default 4: one who asks for too much leaves three
+    /// quarters to the others.
+    pub party_divisor: NonZeroUsize,
+    /// How long a cycle of the first lane may take before the second helps with small keys. Default 5 ms: ten times a
+    /// round trip with its work in one region, so that it means a lock, a lost packet or a slow statement, not load;
+    /// under load a second lane gains nothing.
+    pub help_after: Duration,
+    /// How often a batch whose statement failed may be halved. Default 8: 256 keys become single ones.
+    pub split_levels: u8,
+}
+
+impl Default for LanePolicy {
+    fn default() -> Self {
+        const QUARTER: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
+        Self {
+            batch_keys: 256,
+            batch_answer_bytes: 1 << 20,
+            queue_keys: 4_096,
+            queue_bytes: 8 << 20,
+            party_divisor: QUARTER,
+            help_after: Duration::from_millis(5),
+            split_levels: 8,
         }
     }
 }
@@ -211,8 +335,22 @@ pub struct DialPolicy {
     pub backoff_base: Duration,
     /// The most that random time may be drawn from. See [`Policy::with_processes`]. Default 1 s.
     pub backoff_cap: Duration,
+    /// Retries are this far apart, however short the random times: so an outage of ten seconds sees at most nine of
+    /// them, and with the first attempts and a pool of eight to be filled again 20 in ten seconds are never passed. Not
+    /// much more than the cap, which is about how long a server that is back waits for the first of us. Default 1.1 s.
+    pub retry_period: Duration,
+    /// Retries that need not keep that distance: most failures are a blip. Default 1.
+    pub quick_retries: u32,
+    /// After a refusal that lasts until somebody has changed something (a wrong password, no such database) the next
+    /// attempt waits this long, less up to half. Soon enough to notice the change, and few enough lines in two logs.
+    /// Default 10 s.
+    pub refused_backoff: Duration,
     /// After this many failures in a row callers are refused at once until the next attempt is due. Default 3.
     pub refuse_after: u32,
+    /// After an outage one connection is made in the first of these periods, two in the second, then four, and so on:
+    /// the server has just begun to fill its caches, and every other process has found out as well. Default 250 ms: a
+    /// pool of eight is whole again in three quarters of a second.
+    pub slow_start: Duration,
 }
 
 impl Default for DialPolicy {
@@ -222,7 +360,11 @@ impl Default for DialPolicy {
             timeout: Duration::from_secs(5),
             backoff_base: Duration::from_millis(50),
             backoff_cap: Duration::from_secs(1),
+            retry_period: Duration::from_millis(1_100),
+            quick_retries: 1,
+            refused_backoff: Duration::from_secs(10),
             refuse_after: 3,
+            slow_start: Duration::from_millis(250),
         }
     }
 }
@@ -250,6 +392,60 @@ impl Default for StatementLimits {
             write: Duration::from_secs(5),
             background: Duration::from_secs(30),
             idle_in_transaction: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How often servers are asked how far they are, and what follows from silence.
+///
+/// How long a floor may be used and a write waits is not here: it is one setting of the whole cluster, in
+/// `portolan_pg.cluster_epoch`.
+#[derive(Debug, Clone, Copy)]
+pub struct FloorPolicy {
+    /// How freshness is proven. Default [`FreshnessMode::Wal`].
+    pub mode: FreshnessMode,
+    /// The shortest and the longest pause between two polls of the primary, drawn anew each time. Several must fit
+    /// into a lease, so that a replica that lags meets an older floor. Default 50 to 100 ms.
+    pub period: (Duration, Duration),
+    /// Polls go on for so long after a read. Default 1 s: an idle process asks nobody.
+    pub active: Duration,
+    /// The same while the primary does not answer. Default 60 s.
+    pub active_in_trouble: Duration,
+    /// The primary must have failed for so long until replicas serve without a proof; `None`: they never do. Shorter,
+    /// and a restart of the primary makes answers stale; longer, and its loss is felt longer. Default 3 s.
+    pub stale_after: Option<Duration>,
+    /// How often a process that reads writes what it sees of the replicas. Default 2 s.
+    pub vote_every: Duration,
+    /// It does so for this long after a read. Default 10 s: as long as such a vote counts.
+    pub vote_for: Duration,
+    /// How long a replica may take to say how far it is, a dial included. Default 1 s.
+    pub probe_timeout: Duration,
+    /// Pauses between two such questions while a write waits: the first, doubling to the last. Default 1 and 20 ms.
+    pub first_probe: Duration,
+    /// See [`FloorPolicy::first_probe`].
+    pub last_probe: Duration,
+    /// The most of them in a second, to each replica. Default 50: what twenty processes ask then is a thousandth of
+    /// what a replica can answer.
+    pub probes_per_second: u32,
+    /// As many may come at once after a rest. Default 5: a push is then seen as soon as it is there.
+    pub probes_at_once: u32,
+}
+
+impl Default for FloorPolicy {
+    fn default() -> Self {
+        Self {
+            mode: FreshnessMode::Wal,
+            period: (Duration::from_millis(50), Duration::from_millis(100)),
+            active: Duration::from_secs(1),
+            active_in_trouble: Duration::from_mins(1),
+            stale_after: Some(Duration::from_secs(3)),
+            vote_every: Duration::from_secs(2),
+            vote_for: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(1),
+            first_probe: Duration::from_millis(1),
+            last_probe: Duration::from_millis(20),
+            probes_per_second: 50,
+            probes_at_once: 5,
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     metrics::{
         AcquireLabels, AcquireOutcome, CloseReason, Metrics, Role, ServerLabel, Share, ShareLabels,
     },
+    pacing::Pacing,
     policy::{AgePolicy, Policy},
     reaper,
 };
@@ -89,6 +90,7 @@ impl Pool {
             connector: Arc::new(connector),
             dock: Arc::clone(&dock),
             policy: policy.dial,
+            pacing: Pacing::new(policy.dial, policy.shares.total()),
             age: policy.age,
             metrics: metrics.clone(),
             rng: StdRng::seed_from_u64(rng.random()),
@@ -125,10 +127,7 @@ impl Pool {
     ///
     /// Cancel safe: whoever goes away leaves the queue; a connection being made is kept for the next.
     pub(crate) async fn acquire(&self, share: Share) -> Result<Lease, Error> {
-        let attempt = Attempt::new(&self.shared, share);
-        let result = self.shared.acquire(share, attempt.began).await;
-        attempt.ended(&result);
-        result
+        self.shared.lend(share).await
     }
 
     /// Whether nothing has failed since the last connection that was made.
@@ -152,19 +151,24 @@ impl Pool {
 }
 
 impl Shared {
+    /// See [`Pool::acquire`].
+    pub(crate) async fn lend(self: &Arc<Self>, share: Share) -> Result<Lease, Error> {
+        let attempt = Attempt::new(self, share);
+        let result = self.acquire(share, attempt.began).await;
+        attempt.ended(&result);
+        result
+    }
+
+    /// Is cancelled when the pool is closed.
+    pub(crate) fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
     async fn acquire(self: &Arc<Self>, share: Share, began: Instant) -> Result<Lease, Error> {
-        let limits = &self.policy.acquire;
-        let patience = match share {
-            Share::Lanes | Share::Lists | Share::Control => limits.read,
-            Share::Writes => limits.write,
-            Share::Background => limits.background,
-        };
-        let deadline = began + patience;
+        let deadline = began + self.policy.acquire.patience(share);
         let places = match self.gates.enter(share, deadline).await {
             // Those inside wait for a connection that cannot be made: it is not the load that is to blame.
-            Err(error @ Error::DeadlineExceeded { .. }) => {
-                return Err(self.dock.failure().map_or(error, unavailable));
-            }
+            Err(error) if error.is_overload() => return Err(self.down().unwrap_or(error)),
             other => other?,
         };
         loop {
@@ -173,9 +177,12 @@ impl Shared {
                 Ok(Err(PoolError::Backend(failure))) => return Err(unavailable(failure)),
                 // Timeouts and hooks are not configured.
                 Ok(Err(_closed)) => return Err(Error::Closed),
-                Err(_elapsed) => return Err(self.too_slow(share, began)),
+                Err(_elapsed) => return Err(self.why_late(share, began)),
             };
-            if self.answers(&object, deadline).await {
+            let asked = Asked::new(self, object);
+            let answers = self.answers(asked.object(), deadline).await;
+            let object = asked.end();
+            if answers {
                 self.lent.fetch_add(1, Ordering::AcqRel);
                 let lease = Lease::new(object, places, Arc::clone(self), share);
                 self.count_idle();
@@ -189,7 +196,7 @@ impl Shared {
     /// Asks a connection that nobody has used for a while whether it is still there. One that is not costs its caller
     /// [`AgePolicy::verify_timeout`] at most, and so leaves time for another.
     ///
-    /// Cancel safe: the connection goes back to the pool with its answer outstanding, which is harmless.
+    /// Cancel safe: the connection goes back to the pool with its answer outstanding; the next one to get it asks too.
     async fn answers(&self, object: &Object<Supply>, deadline: Instant) -> bool {
         let AgePolicy {
             verify_after,
@@ -210,11 +217,18 @@ impl Shared {
         )
     }
 
-    /// The deadline passed while a connection was being made.
-    fn too_slow(&self, share: Share, began: Instant) -> Error {
+    /// That there is no connection and none can be made, if that is so. While others have some, the server serves, only
+    /// not everybody.
+    fn down(&self) -> Option<Error> {
+        let failure = self.dock.failure()?;
+        (self.dock.alive() == 0).then(|| unavailable(failure))
+    }
+
+    /// A deadline passed while somebody who came at `began` waited for a connection: whose fault it is.
+    pub(crate) fn why_late(&self, share: Share, began: Instant) -> Error {
         let waited = began.elapsed();
-        if let Some(failure) = self.dock.failure() {
-            return unavailable(failure);
+        if let Some(down) = self.down() {
+            return down;
         }
         // Others have connections, and kept them.
         if self.objects.status().size > 0 {
@@ -228,9 +242,16 @@ impl Shared {
 
     /// Takes a connection back: to the others if it is still good, otherwise away.
     pub(crate) fn give_back(&self, mut object: Object<Supply>, places: Places) {
-        let now = Instant::now();
-        object.free_since = now;
-        if let Some(reason) = object.due(now) {
+        object.free_since = Instant::now();
+        self.put_back(object);
+        // Only now: whoever enters next must find the connection.
+        drop(places);
+        self.lent.fetch_sub(1, Ordering::AcqRel);
+        self.count_idle();
+    }
+
+    fn put_back(&self, object: Object<Supply>) {
+        if let Some(reason) = object.due(Instant::now()) {
             object.end(reason);
             drop(Object::take(object));
         } else if self.dock.is_waited_at() {
@@ -238,10 +259,6 @@ impl Shared {
         } else {
             drop(object);
         }
-        // Only now: whoever enters next must find the connection.
-        drop(places);
-        self.lent.fetch_sub(1, Ordering::AcqRel);
-        self.count_idle();
     }
 
     /// Closes a connection instead of taking it back.
@@ -297,6 +314,37 @@ fn unavailable(failure: DialFailure) -> Error {
     }
 }
 
+/// A connection that is being asked whether it is still there. If its caller goes away meanwhile, it goes back like any
+/// other: to whoever waits for one.
+struct Asked<'a> {
+    pool: &'a Shared,
+    /// Taken out by `end` and `drop` alone.
+    object: Option<Object<Supply>>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(pool: &'a Shared, object: Object<Supply>) -> Self {
+        let object = Some(object);
+        Self { pool, object }
+    }
+
+    fn object(&self) -> &Object<Supply> {
+        self.object.as_ref().expect("held until the end")
+    }
+
+    fn end(mut self) -> Object<Supply> {
+        self.object.take().expect("held until the end")
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            self.pool.put_back(object);
+        }
+    }
+}
+
 /// Counts one wait for a connection, also when the caller goes away in the middle.
 struct Attempt<'a> {
     shared: &'a Shared,
@@ -319,6 +367,7 @@ impl<'a> Attempt<'a> {
         self.outcome = match result {
             Ok(_) => AcquireOutcome::Acquired,
             Err(Error::QueueFull { .. }) => AcquireOutcome::QueueFull,
+            Err(Error::WaitedInVain { .. }) => AcquireOutcome::WaitedInVain,
             Err(Error::DeadlineExceeded { .. }) => AcquireOutcome::DeadlineExceeded,
             Err(Error::Closed) => AcquireOutcome::Closed,
             Err(_) => AcquireOutcome::Unavailable,

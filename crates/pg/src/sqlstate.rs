@@ -46,10 +46,20 @@ pub fn is_cancelled(code: &SqlState) -> bool {
     *code == SqlState::QUERY_CANCELED
 }
 
-/// Whether no number of attempts will help before somebody changes the configuration: a wrong password or role
-/// (class 28), or a database that does not exist.
+/// Whether a standby may have ended a statement because of what it had to replay. Cancelled statements look the same.
+pub fn is_recovery_conflict(code: &SqlState) -> bool {
+    *code == SqlState::T_R_SERIALIZATION_FAILURE || is_cancelled(code)
+}
+
+/// Whether no number of attempts to connect will help before somebody changes the configuration: a wrong password or
+/// role (class 28), a database that does not exist, or one whose CONNECT privilege the role has not.
 pub fn is_refused_for_good(code: &SqlState) -> bool {
-    code.code().starts_with("28") || *code == SqlState::UNDEFINED_DATABASE
+    code.code().starts_with("28")
+        || [
+            SqlState::UNDEFINED_DATABASE,
+            SqlState::INSUFFICIENT_PRIVILEGE,
+        ]
+        .contains(code)
 }
 
 /// Whether a prepared statement is gone (`DISCARD` by a pooler) or its result has changed shape (a migration).
@@ -77,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_wrong_password_is_not_tried_again_soon() {
-        for code in ["28P01", "28000", "3D000"] {
+        for code in ["28P01", "28000", "3D000", "42501"] {
             assert!(is_refused_for_good(&SqlState::from_code(code)), "{code}");
         }
         for code in ["53300", "57P03", "08006"] {

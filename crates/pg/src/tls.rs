@@ -54,7 +54,7 @@ fn roots(path: Option<PathBuf>) -> Result<RootCertStore, Error> {
     };
     let unusable = |source: io::Error| Error::Certificates {
         path: path.display().to_string(),
-        source,
+        source: source.into(),
     };
     let pem = std::fs::read(&path).map_err(unusable)?;
     let mut store = RootCertStore::empty();
@@ -84,7 +84,7 @@ fn system_roots() -> Result<RootCertStore, Error> {
         .map_or_else(|| io::Error::other("there are none"), io::Error::other);
     Err(Error::Certificates {
         path: "system".to_owned(),
-        source,
+        source: source.into(),
     })
 }
 

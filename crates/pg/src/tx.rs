@@ -11,13 +11,16 @@ use std::{
     task::{Context, Waker},
 };
 
-use tokio::time::Instant;
 use tokio_postgres::{Row, types::ToSql};
 
 use crate::{
     error::Error,
+    freshness::{barrier::AfterCommit, floor::Epoch},
+    lane::guard::Standing,
     lease::Lease,
-    metrics::{TransactionLabels, TransactionOutcome},
+    metrics::{CloseReason, TransactionLabels, TransactionOutcome},
+    protocol::{Now, STANDING, undecodable},
+    router::Protocol,
     statement::{Read, Statement},
 };
 
@@ -25,6 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Tx {
     lease: Lease,
+    protocol: Protocol,
     /// Whether the server may think that it is open.
     open: bool,
     /// Whether a statement failed, or was abandoned, since the last savepoint that was returned to.
@@ -36,21 +40,27 @@ pub struct Tx {
 #[derive(Debug)]
 #[must_use = "a change is acknowledged through `Router::acknowledge`"]
 pub struct Committed {
-    /// When COMMIT returned.
-    #[expect(
-        dead_code,
-        reason = "read by the barrier once replicas can be registered"
-    )]
-    pub(crate) at: Instant,
+    /// What the primary said right after.
+    pub(crate) after: AfterCommit,
 }
 
 impl Tx {
     /// Begins a transaction on a borrowed connection.
     ///
     /// Cancel safe: what may have begun is rolled back.
-    pub(crate) async fn begin(lease: Lease, begin: &str) -> Result<Self, Error> {
+    pub(crate) async fn begin(
+        lease: Lease,
+        begin: &str,
+        protocol: Protocol,
+    ) -> Result<Self, Error> {
+        // So that at the end everything travels at once. A connection prepares it once.
+        lease.prepare(protocol.mode.now()).await?;
+        if lease.pool().policy.pooler {
+            lease.prepare(&STANDING).await?;
+        }
         let tx = Self {
             lease,
+            protocol,
             // Before BEGIN is sent: a caller that goes away now must leave no transaction behind.
             open: true,
             spoiled: AtomicBool::new(false),
@@ -131,6 +141,9 @@ impl Tx {
 
     /// Commits. The connection goes back to its pool before this returns.
     ///
+    /// Behind COMMIT, in the same round trip and outside the transaction, travels the question how far the primary is
+    /// then and who serves: what [`crate::Router::acknowledge`] goes by.
+    ///
     /// Not cancel safe in one sense: whoever goes away in the middle does not learn whether it took effect. The
     /// connection is given back either way.
     ///
@@ -145,15 +158,51 @@ impl Tx {
         }
         // Sent when it is first polled, which is now.
         self.open = false;
-        let result = self.lease.commit().await;
+        let mode = &self.protocol.mode;
+        let parameters = mode.parameters();
+        // Each is sent when first asked for its result, and `join` asks in this order.
+        let (within, result, after) = futures::join!(
+            self.epoch_behind_a_pooler(),
+            self.lease.commit(),
+            self.lease.query_one(mode.now(), &parameters),
+        );
+        let committed_at = self.protocol.knowledge.now();
         self.ended(&result, TransactionOutcome::Committed);
         match result {
-            Ok(()) => Ok(Committed { at: Instant::now() }),
-            Err(error) if error.is_connection_lost() => Err(Error::CommitUnknown {
-                source: Box::new(error),
-            }),
-            Err(error) => Err(error),
+            Ok(()) => {}
+            Err(error) if error.is_connection_lost() => {
+                return Err(Error::CommitUnknown {
+                    source: Box::new(error),
+                });
+            }
+            Err(error) => return Err(error),
         }
+        // It was committed, and perhaps on a server that is the primary no more: nobody may be told.
+        let after = after.map_err(|source| Error::CommitUnknown {
+            source: Box::new(source),
+        })?;
+        let Some(now) = Now::decode(&after)? else {
+            self.lease.end(CloseReason::WrongServer);
+            return Err(Error::EpochChanged);
+        };
+        let epoch = now.standing.epoch;
+        if within?.is_some_and(|within| within != epoch) {
+            return Err(Error::EpochChanged);
+        }
+        self.protocol.knowledge.note_epoch(epoch);
+        Ok(Committed {
+            after: now.into_after_commit(committed_at),
+        })
+    }
+
+    /// The epoch that the transaction itself sees, where the statement behind COMMIT may run on another server.
+    async fn epoch_behind_a_pooler(&self) -> Result<Option<Epoch>, Error> {
+        if !self.lease.pool().policy.pooler {
+            return Ok(None);
+        }
+        let row = self.lease.query_one(&STANDING, &[]).await?;
+        let standing = Standing::decode(&row, 0).map_err(undecodable(STANDING.name))?;
+        Ok(Some(standing.epoch))
     }
 
     /// Rolls back, and waits until that is done.

@@ -96,8 +96,10 @@ pub enum Error {
     #[error("a manifest of this repository still references the blob")]
     BlobReferenced,
     /// Writes are switched off for a while; pulls go on.
-    #[error("the registry is in read-only mode")]
+    #[error("the registry is in read-only mode{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     ReadOnly {
+        /// What the operator says about it.
+        message: Option<String>,
         /// How long the client should wait.
         retry_after: Duration,
     },
@@ -170,7 +172,8 @@ impl From<portolan_metadata::Error> for Error {
         match cause {
             Metadata::TagChanged { current } => Self::PreconditionFailed { current },
             Metadata::PrincipalEnded => Self::CredentialsVoid,
-            Metadata::ReadOnly => Self::ReadOnly {
+            Metadata::ReadOnly { message } => Self::ReadOnly {
+                message,
                 retry_after: RETRY_READ_ONLY,
             },
             Metadata::Pg(ref pg) if pg.is_overload() => Self::Overloaded {

@@ -20,7 +20,8 @@ pub struct Limits {
     pub referrers_page_bytes: usize,
     /// What becomes of an image whose layers are not all here.
     pub sparse_images: SparseImages,
-    /// Repositories looked at for a mount that names no source.
+    /// Repositories looked at for a mount that names no source: as many of those that reference the blob, and of those
+    /// that link it. Every such mount looks that often, found or not: some tenths of a millisecond of the database.
     pub mount_probe: usize,
 }
 
@@ -47,7 +48,7 @@ impl Default for Limits {
             referrers_page: 500,
             referrers_page_bytes: 3 << 20,
             sparse_images: SparseImages::Refuse,
-            mount_probe: 100,
+            mount_probe: 32,
         }
     }
 }

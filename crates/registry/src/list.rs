@@ -62,7 +62,7 @@ impl Registry {
                 more: false,
             });
         }
-        let reader = self.router().read_list().await?;
+        let reader = self.router().read_list();
         let mut tags = tags::list(&reader, repository, last, page + 1).await?;
         let more = tags.len() > page;
         tags.truncate(page);
@@ -86,7 +86,7 @@ impl Registry {
                 more: false,
             });
         }
-        let reader = self.router().read_list().await?;
+        let reader = self.router().read_list();
         let mut found = catalog::list(&reader, &caller.principal, last, page + 1).await?;
         let more = found.len() > page;
         found.truncate(page);
@@ -107,7 +107,7 @@ impl Registry {
         if !caller.catalog_in_scope() {
             return Err(Error::InsufficientScope);
         }
-        let reader = self.router().read_list().await?;
+        let reader = self.router().read_list();
         Ok(catalog::search(&reader, &caller.principal, query, self.page(wanted)).await?)
     }
 }

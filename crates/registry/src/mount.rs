@@ -42,7 +42,7 @@ impl Registry {
         let source = if let Some(from) = from {
             self.readable_in(caller, from, digest).await?
         } else {
-            let reader = self.router().read_list().await?;
+            let reader = self.router().read_list();
             let probe = self.0.limits.mount_probe;
             blobs::find_readable(&reader, &digest, &caller.principal, probe).await?
         };

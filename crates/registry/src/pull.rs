@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use portolan_auth::Action;
 use portolan_blobs::{BlobStream, StorageKey, Uri};
 use portolan_metadata::blobs::{BlobKey, BlobRow, ResolveBlob};
-use portolan_metadata::manifest_contents::Payload;
+use portolan_metadata::manifest_contents::{Payload, PayloadKey};
 use portolan_metadata::manifests::{DigestKey, ManifestRow, ResolveDigest, ResolveDigestHead};
 use portolan_metadata::tags::{ResolveTag, TagKey};
 use portolan_metadata::{Access, StoreId};
@@ -84,7 +84,7 @@ impl Registry {
         authorize(&access, caller, name, Action::Pull)?;
         let row = found.ok_or(Error::ManifestUnknown)?;
         let payload = match purpose {
-            Purpose::Get => Some(self.payload(row.digest).await?),
+            Purpose::Get => Some(self.payload(row.digest, row.size).await?),
             Purpose::Head => None,
         };
         Ok(ManifestAnswer {
@@ -134,11 +134,12 @@ impl Registry {
     }
 
     /// The bytes of a manifest that a fresh read has just shown present.
-    async fn payload(&self, digest: Digest) -> Result<Bytes, Error> {
+    async fn payload(&self, digest: Digest, size: u64) -> Result<Bytes, Error> {
         if let Some(payload) = self.0.payloads.get(&digest) {
             return Ok(payload);
         }
-        let read = self.router().read_any::<Payload>(digest).await?;
+        let key = PayloadKey { digest, size };
+        let read = self.router().read_any::<Payload>(key).await?;
         // Gone between the two reads: deleted and collected meanwhile, so a 404 is the truth by now.
         let payload = read.value.ok_or(Error::ManifestUnknown)?;
         self.0.payloads.insert(digest, payload.clone());

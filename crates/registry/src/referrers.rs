@@ -28,7 +28,7 @@ impl Registry {
     ) -> Result<ReferrerPage, Error> {
         let repository = self.readable(caller, name).await?;
         let page = self.referrers_page(wanted);
-        let reader = self.router().read_list().await?;
+        let reader = self.router().read_list();
         let mut found =
             referrers::list(&reader, repository, subject, artifact_type, after, page + 1).await?;
         let fitting = self.fitting(&found).min(page);

@@ -117,9 +117,13 @@ impl Registry {
         id: UploadId,
     ) -> Result<UploadStatus, Error> {
         let request = Request::new(caller, name, id)?;
-        // In a transaction of the primary's: progress passes no barrier, so a replica may not show it yet.
+        // The right is decided first, so that a stranger learns nothing of uploads.
+        self.authorize_push(caller, name).await?;
+        // In a transaction of the primary's: progress passes no barrier, so a replica may not show it yet. It changes
+        // nothing, and so is answered in read-only mode too.
         let tx = self.router().begin().await?;
-        let received = status(&tx, &request).await?;
+        let received = uploads::find(&tx, &request.scope).await?;
+        let received = received.ok_or(Error::UploadUnknown)?;
         Ok(UploadStatus { id, received })
     }
 
@@ -302,13 +306,6 @@ async fn create(
 ) -> Result<(), Error> {
     authorize_in(tx, caller, name).await?;
     Ok(uploads::create(tx, new).await?)
-}
-
-async fn status(tx: &Tx, request: &Request) -> Result<u64, Error> {
-    let received = uploads::find(tx, &request.scope).await?;
-    // The right is decided first, so that a stranger learns nothing of uploads.
-    authorize_in(tx, &request.caller, &request.scope.path).await?;
-    received.ok_or(Error::UploadUnknown)
 }
 
 async fn cancel(tx: &Tx, request: &Request) -> Result<(), Error> {

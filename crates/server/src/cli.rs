@@ -1,6 +1,6 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
-use crate::{admin, bench, quickstart};
+use crate::{admin, bench, quickstart, read_only};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -39,6 +39,13 @@ pub(crate) enum Command {
     Admin {
         #[command(subcommand)]
         task: admin::Task,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Refuse changes in all processes, or take them again; pulls go on.
+    ReadOnly {
+        #[command(subcommand)]
+        task: read_only::Task,
         #[command(flatten)]
         config: ConfigFile,
     },

@@ -11,8 +11,11 @@ mod health;
 mod layer;
 mod listen;
 mod migrate;
+mod output;
+mod precheck;
 mod private;
 mod quickstart;
+mod read_only;
 mod router;
 mod serve;
 mod shutdown;
@@ -96,6 +99,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Admin { task, config } => admin::run(task, config.file.as_deref()).await,
+        Command::ReadOnly { task, config } => read_only::run(task, config.file.as_deref()).await,
         Command::Quickstart(args) => quickstart::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     }

@@ -13,15 +13,16 @@ use crate::router::{self, Around};
 use crate::shutdown::{self, Tasks};
 use crate::wire::{self, App};
 use crate::worker::{self, Worker, WorkerParts};
-use crate::{admin, private, telemetry};
+use crate::{admin, precheck, private, telemetry};
 use anyhow::Context as _;
 use portolan_metadata::migrate;
-use portolan_pg::Router;
+use portolan_pg::{Router, Survey};
 use portolan_registry::upload::Uploads;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -192,7 +193,9 @@ impl Process {
 
     /// Waits for the database, checks it, and puts the parts together.
     async fn prepare(&mut self, uploads: Uploads) -> anyhow::Result<App> {
-        await_schema(&self.database, &mut self.random).await?;
+        let processes = wire::processes(&self.config);
+        let survey = await_database(&self.database, processes, &mut self.random).await?;
+        precheck::judge(&survey)?;
         let app = wire::app(&self.config, uploads, &self.database, &mut self.random).await?;
         admin::ensure_account(&self.config.admin, &self.database, &mut self.random).await?;
         Ok(app)
@@ -253,14 +256,15 @@ const RETRY_CAP: Duration = Duration::from_secs(2);
 const REMIND_EVERY: Duration = Duration::from_secs(30);
 
 /// Waits until the database answers, and ends if its schema is none that this program works with.
-async fn await_schema(database: &Router, random: &mut StdRng) -> anyhow::Result<()> {
+async fn await_database(
+    database: &Router,
+    processes: NonZeroU32,
+    random: &mut StdRng,
+) -> anyhow::Result<Survey> {
     let mut reminded: Option<tokio::time::Instant> = None;
     loop {
-        let error = match schema(database).await {
-            Ok(step) => {
-                tracing::debug!(step, "the schema is at step {step}");
-                return Ok(());
-            }
+        let error = match look(database, processes).await {
+            Ok(survey) => return Ok(survey),
             Err(portolan_metadata::Error::Pg(error)) if may_pass(&error) => error,
             Err(error) => return Err(error.into()),
         };
@@ -281,6 +285,11 @@ fn may_pass(error: &portolan_pg::Error) -> bool {
     }
 }
 
-async fn schema(database: &Router) -> Result<i64, portolan_metadata::Error> {
-    migrate::check(&database.read_primary().await?).await
+async fn look(
+    database: &Router,
+    processes: NonZeroU32,
+) -> Result<Survey, portolan_metadata::Error> {
+    let step = migrate::check(&database.read_primary().await?).await?;
+    tracing::debug!(step, "the schema is at step {step}");
+    Ok(database.survey(processes).await?)
 }

@@ -76,14 +76,27 @@ pub(crate) fn database(
         .as_ref()
         .context("no database is configured")?;
     let primary = Endpoint::parse(primary.secret())?;
-    let processes = NonZeroU32::new(database.pool.processes).unwrap_or(NonZeroU32::MIN);
-    let policy = Policy::default()
+    let replicas = database
+        .replicas
+        .iter()
+        .map(|url| Endpoint::parse(url.secret()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut policy = Policy::default()
         .with_roles(role)
         .with_max(usize::try_from(database.pool.max)?)?
         // A second address for the primary itself says that the first one is not it.
         .with_pooler(database.direct.is_some())
-        .with_processes(processes);
-    Ok(Router::connect(policy, primary, metrics, random.next_u64()))
+        .with_processes(processes(config));
+    // An answer without a proof must say so to the client, which no handler does yet: until then nobody gets one,
+    // whatever `database.on_primary_loss` allows.
+    policy.floors.stale_after = None;
+    let seed = random.next_u64();
+    Ok(Router::connect(policy, primary, replicas, metrics, seed))
+}
+
+/// How many processes share the database.
+pub(crate) fn processes(config: &Config) -> NonZeroU32 {
+    NonZeroU32::new(config.database.pool.processes).unwrap_or(NonZeroU32::MIN)
 }
 
 /// `registry,api,worker`: what sessions are called after.

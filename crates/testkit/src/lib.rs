@@ -6,6 +6,7 @@
 pub mod chaos_proxy;
 pub mod children;
 pub mod client;
+pub mod folder;
 pub mod image;
 pub mod pg_cluster;
 pub mod s3_server;

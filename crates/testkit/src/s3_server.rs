@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::children::{Guarded, Watchdog, wait_for};
+use crate::children::{Guarded, wait_for};
+use crate::folder::Folder;
 
 /// The version the tests were written against.
 const INSTALL: &str = "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0";
@@ -21,8 +22,6 @@ const BINARY_VARIABLE: &str = "PORTOLAN_TEST_VERSITYGW";
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// A port found free may be taken before the server binds it.
 const START_ATTEMPTS: u32 = 5;
-/// The server may still write while it is being killed: once more, then.
-const REMOVE: &str = r#"rm -rf "$1" 2>/dev/null || { sleep 1; rm -rf "$1"; }"#;
 /// Where versitygw keeps what is unfinished, inside a bucket's folder.
 const UNFINISHED: &str = ".sgwtmp";
 
@@ -31,8 +30,7 @@ const UNFINISHED: &str = ".sgwtmp";
 pub struct S3Server {
     // Dropped in this order: first the server ends, then its folder goes.
     _server: Guarded,
-    _cleaner: Watchdog,
-    folder: PathBuf,
+    folder: Folder,
     address: SocketAddr,
 }
 
@@ -50,28 +48,22 @@ impl S3Server {
     /// When the binary is missing (the message says how to get it) or does not start.
     pub fn start() -> Self {
         let binary = binary();
-        let folder = tempfile::Builder::new()
-            .prefix("portolan-s3-")
-            .tempdir()
-            .expect("a temporary folder can be made")
-            .keep();
-        let cleaner = Watchdog::start(REMOVE, &folder);
+        let folder = Folder::new("portolan-s3-");
         for name in ["data", "meta"] {
-            fs::create_dir(folder.join(name)).expect("the folder is ours");
+            fs::create_dir(folder.path().join(name)).expect("the folder is ours");
         }
         for _ in 0..START_ATTEMPTS {
             let address = free_address();
-            let mut server = launch(&binary, &folder, address);
+            let mut server = launch(&binary, folder.path(), address);
             if answers(address, &mut server) {
                 return Self {
                     _server: server,
-                    _cleaner: cleaner,
                     folder,
                     address,
                 };
             }
         }
-        let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
         panic!("`{}` does not start:\n{log}", binary.display());
     }
 
@@ -116,7 +108,7 @@ impl S3Server {
 
     /// What was asked of a bucket so far: method and path with query, in order.
     pub fn requests(&self, bucket: &str) -> Vec<String> {
-        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let path = format!("/{bucket}");
         // 01:19:24 | vgw | 200 | 367.737µs | 127.0.0.1 | POST | /bucket/key | - | uploads=
         let parse = |line: &str| {
@@ -135,7 +127,7 @@ impl S3Server {
     }
 
     fn bucket(&self, name: &str) -> PathBuf {
-        self.folder.join("data").join(name)
+        self.folder.path().join("data").join(name)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::statements::statement;
 use crate::{BlobId, Error, RepositoryId, StoreId};
 use bytes::Bytes;
 use portolan_oci::{Digest, RepositoryName, StorageKey};
-use portolan_pg::{PointRead, Read, Statement, Tx};
+use portolan_pg::{PointRead, Read, Statement, Tx, point_statement};
 use std::time::SystemTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -80,7 +80,7 @@ impl PointRead for ResolveBlob {
     type Key = BlobKey;
     type Row = (Access, Option<BlobRow>);
 
-    const STATEMENT: Statement = statement!(
+    const STATEMENT: Statement = point_statement!(
         "blobs.resolve",
         [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY, INT8_ARRAY],
         concat!(
@@ -102,6 +102,18 @@ impl PointRead for ResolveBlob {
             ) b ON true",
         ),
     );
+
+    fn party(key: &BlobKey) -> u64 {
+        key.principal.party()
+    }
+
+    fn key_bytes(key: &BlobKey) -> usize {
+        size_of::<BlobKey>() + key.path.as_str().len()
+    }
+
+    fn is_absent(row: Option<&Self::Row>) -> bool {
+        row.is_none_or(|(access, found)| access.is_absent(found.as_ref()))
+    }
 
     fn columns(keys: &[&BlobKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         let mut columns = key_columns(keys.iter().map(|key| (&key.path, &key.principal)));
@@ -202,28 +214,37 @@ pub(super) static FIND_READABLE: Statement = statement!(
     "blobs.find_readable",
     [INT8, INT8, BYTEA, INT8],
     concat!(
-        // From one repository to the next by the index, however many manifests of each reference the blob.
-        "WITH RECURSIVE wanted AS (
-             SELECT blob.id FROM blob WHERE blob.digest = $3
-         ), referring (repository_id, nth) AS (
-             SELECT (
-                 SELECT min(manifest_blob.repository_id) FROM manifest_blob
-                 WHERE manifest_blob.blob_id = (SELECT wanted.id FROM wanted)
-             ), 1::bigint
+        // No row has the id 0. What is nowhere, and repositories that are not there, are looked up like the others, so
+        // that the time taken does not tell how many there are: every step walks the same indexes.
+        "WITH RECURSIVE wanted AS MATERIALIZED (
+             SELECT coalesce((SELECT blob.id FROM blob WHERE blob.digest = $3), 0) AS id
+         ), step (nth, referring, linking) AS (
+             SELECT 0::bigint, 0::bigint, 0::bigint
              UNION ALL
-             SELECT (
-                 SELECT min(manifest_blob.repository_id) FROM manifest_blob
-                 WHERE manifest_blob.blob_id = (SELECT wanted.id FROM wanted)
-                     AND manifest_blob.repository_id > referring.repository_id
-             ), referring.nth + 1
-             FROM referring
-             WHERE referring.repository_id IS NOT NULL AND referring.nth < $4
-         ), linked AS (
-             SELECT repository_blob.repository_id FROM repository_blob
-             WHERE repository_blob.blob_id = (SELECT wanted.id FROM wanted)
-                 AND repository_blob.expires_at > now() + interval '2 hours'
-             ORDER BY repository_blob.repository_id
-             LIMIT $4
+             -- From one repository to the next, however many manifests of each reference the blob; after the last one
+             -- from the first again.
+             SELECT step.nth + 1, coalesce(
+                 (
+                     SELECT min(manifest_blob.repository_id) FROM manifest_blob
+                     WHERE manifest_blob.blob_id = (SELECT wanted.id FROM wanted)
+                         AND manifest_blob.repository_id > step.referring
+                 ),
+                 0
+             ), coalesce(
+                 (
+                     SELECT min(repository_blob.repository_id) FROM repository_blob
+                     WHERE repository_blob.blob_id = (SELECT wanted.id FROM wanted)
+                         AND repository_blob.repository_id > step.linking
+                         AND repository_blob.expires_at > now() + interval '2 hours'
+                 ),
+                 0
+             )
+             FROM step
+             WHERE step.nth < $4
+         ), holder AS (
+             SELECT step.referring AS repository_id FROM step WHERE step.nth > 0
+             UNION ALL
+             SELECT step.linking FROM step WHERE step.nth > 0
          ), k (account_id, generation) AS (
              VALUES ($1, $2)
          )
@@ -231,19 +252,22 @@ pub(super) static FIND_READABLE: Statement = statement!(
          FROM k",
         account!(),
         "
-         CROSS JOIN LATERAL (
+         CROSS JOIN holder
+         LEFT JOIN LATERAL (
              SELECT repository.id, repository.visibility, repository.namespace_id
-             FROM (
-                 SELECT referring.repository_id FROM referring
-                 UNION
-                 SELECT linked.repository_id FROM linked
-             ) AS holder
-             JOIN repository ON repository.id = holder.repository_id AND repository.state = 'active'
-         ) r
-         JOIN namespace n ON n.id = r.namespace_id",
+             FROM repository
+             WHERE repository.id = holder.repository_id AND repository.state = 'active'
+             LIMIT 1
+         ) r ON true
+         LEFT JOIN LATERAL (
+             SELECT namespace.owner_account_id FROM namespace
+             WHERE namespace.id = coalesce(r.namespace_id, 0)
+             LIMIT 1
+         ) n ON true",
         decision!(),
         "
-         WHERE d.role >= 1
+         -- One condition, of both: a part that is of the repository alone would spare the namespace's look-up.
+         WHERE CASE WHEN d.role >= 1 THEN r.id IS NOT NULL END
          LIMIT 1",
     ),
 );
@@ -251,7 +275,7 @@ pub(super) static FIND_READABLE: Statement = statement!(
 /// Finds a blob in any repository that the principal may read, for a mount that names none.
 ///
 /// Bounded: looks at the first `probe` repositories that reference it and as many that link it, so it may miss; and
-/// answers after the same work whether it is nowhere or only where the principal may not look.
+/// does the same work whether it is nowhere or only where the principal may not look, in one repository or in many.
 pub async fn find_readable(
     db: &impl Read,
     digest: &Digest,

@@ -38,16 +38,18 @@ pub struct ClaimedJob {
 pub(super) static CLAIM: Statement = statement!(
     "jobs.claim",
     [TEXT_ARRAY, FLOAT8, INT8],
-    "UPDATE job
-     SET lease = job.lease + 1, attempts = job.attempts + 1, claimed_at = now(),
-         due_at = now() + make_interval(secs => $2)
-     FROM (
+    // MATERIALIZED: as a subquery of the UPDATE it could be evaluated again for each row, and each time lock others.
+    "WITH free AS MATERIALIZED (
          SELECT due.id FROM job AS due
          WHERE due.kind = ANY ($1) AND NOT due.paused AND due.due_at <= now()
          ORDER BY due.due_at
          LIMIT $3
          FOR UPDATE SKIP LOCKED
-     ) AS free
+     )
+     UPDATE job
+     SET lease = job.lease + 1, attempts = job.attempts + 1, claimed_at = now(),
+         due_at = now() + make_interval(secs => $2)
+     FROM free
      WHERE job.id = free.id
      RETURNING job.id, job.lease, job.kind, job.key, job.payload::text, job.attempts",
 );

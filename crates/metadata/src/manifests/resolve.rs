@@ -2,10 +2,9 @@
 
 use crate::access::{Access, Principal, access_columns, access_from, key_columns};
 use crate::columns::{count, digest, parsed};
-use crate::statements::statement;
 use crate::{ManifestId, Role};
 use portolan_oci::{Digest, MediaType, RepositoryName};
-use portolan_pg::{PointRead, Statement};
+use portolan_pg::{PointRead, Statement, point_statement};
 use std::time::SystemTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -124,11 +123,23 @@ impl PointRead for ResolveDigest {
     type Key = DigestKey;
     type Row = (Access, Option<ManifestRow>);
 
-    const STATEMENT: Statement = statement!(
+    const STATEMENT: Statement = point_statement!(
         "manifests.resolve_digest",
         [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY],
         resolve_digest!(""),
     );
+
+    fn party(key: &DigestKey) -> u64 {
+        key.principal.party()
+    }
+
+    fn key_bytes(key: &DigestKey) -> usize {
+        size_of::<DigestKey>() + key.path.as_str().len()
+    }
+
+    fn is_absent(row: Option<&Self::Row>) -> bool {
+        row.is_none_or(|(access, found)| access.is_absent(found.as_ref()))
+    }
 
     fn columns(keys: &[&DigestKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         digest_columns(keys)
@@ -151,7 +162,7 @@ impl PointRead for ResolveDigestHead {
     type Key = DigestKey;
     type Row = (Access, Option<ManifestRow>);
 
-    const STATEMENT: Statement = statement!(
+    const STATEMENT: Statement = point_statement!(
         "manifests.resolve_digest_head",
         [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY],
         resolve_digest!(
@@ -176,6 +187,18 @@ impl PointRead for ResolveDigestHead {
                 )"
         ),
     );
+
+    fn party(key: &DigestKey) -> u64 {
+        key.principal.party()
+    }
+
+    fn key_bytes(key: &DigestKey) -> usize {
+        size_of::<DigestKey>() + key.path.as_str().len()
+    }
+
+    fn is_absent(row: Option<&Self::Row>) -> bool {
+        row.is_none_or(|(access, found)| access.is_absent(found.as_ref()))
+    }
 
     fn columns(keys: &[&DigestKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         digest_columns(keys)

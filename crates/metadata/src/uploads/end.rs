@@ -23,11 +23,14 @@ pub async fn take_for_commit(tx: &Tx, held: &Held) -> Result<bool, Error> {
         == 1)
 }
 
-/// Every key of the uploads `gone` becomes an object to delete; returns how many uploads they were.
+/// Every key of the uploads `gone` becomes an object to delete; returns how many uploads they were. The CTEs
+/// before it, if any, end with a comma.
 macro_rules! dispose {
-    ($gone:literal) => {
+    ($before:literal, $gone:literal) => {
         concat!(
-            "WITH gone AS (",
+            "WITH ",
+            $before,
+            "gone AS (",
             $gone,
             "
                  RETURNING upload.store_id, upload.multipart_key, upload.multipart_id, upload.tail_key,
@@ -57,6 +60,7 @@ pub(super) static CANCEL: Statement = statement!(
     "uploads.cancel",
     [UUID, TEXT, INT8],
     dispose!(
+        "",
         "
                  DELETE FROM upload
                  WHERE upload.id = $1 AND upload.repository_path = $2 AND upload.account_id = $3
@@ -77,17 +81,17 @@ pub(super) static SWEEP: Statement = statement!(
     "uploads.sweep",
     [INT8],
     dispose!(
+        // MATERIALIZED: as a subquery of the DELETE it could be evaluated again for each row, beyond the limit.
+        "expired AS MATERIALIZED (
+                 SELECT candidate.id FROM upload AS candidate
+                 WHERE candidate.expires_at <= now()
+                     AND (candidate.lock_until IS NULL OR candidate.lock_until <= now())
+                 ORDER BY candidate.expires_at
+                 LIMIT $1
+                 FOR UPDATE SKIP LOCKED
+             ), ",
         "
-                 DELETE FROM upload
-                 USING (
-                     SELECT expired.id FROM upload AS expired
-                     WHERE expired.expires_at <= now()
-                         AND (expired.lock_until IS NULL OR expired.lock_until <= now())
-                     ORDER BY expired.expires_at
-                     LIMIT $1
-                     FOR UPDATE SKIP LOCKED
-                 ) AS expired
-                 WHERE upload.id = expired.id"
+                 DELETE FROM upload USING expired WHERE upload.id = expired.id"
     ),
 );
 

@@ -242,7 +242,7 @@ async fn a_mount_without_source_finds_what_the_principal_may_read() {
     let alice = user(&db, "alice", false).await;
     let root = user(&db, "root", true).await;
     let find = async |principal: Principal, content: &[u8], probe: usize| {
-        let reader = db.router.read_list().await.unwrap();
+        let reader = db.router.read_list();
         blobs::find_readable(&reader, &digest(content), &principal, probe)
             .await
             .unwrap()

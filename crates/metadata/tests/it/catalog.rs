@@ -5,7 +5,7 @@ use crate::support::{Db, path};
 use portolan_metadata::{Error, Principal, Visibility, catalog, repositories};
 
 async fn listed(db: &Db, principal: Principal, last: Option<&str>, rows: usize) -> Vec<String> {
-    let reader = db.router.read_list().await.unwrap();
+    let reader = db.router.read_list();
     let found = catalog::list(&reader, &principal, last, rows)
         .await
         .unwrap();
@@ -95,7 +95,7 @@ async fn pages_join_to_the_whole_for_everybody() {
 #[tokio::test]
 async fn a_void_token_is_told_so_and_hostile_cursors_are_just_text() {
     let (db, _, _) = world().await;
-    let reader = db.router.read_list().await.unwrap();
+    let reader = db.router.read_list();
     let ended = Principal::Account {
         id: 999.into(),
         generation: 1,
@@ -128,7 +128,7 @@ async fn a_search_finds_parts_of_names_among_what_is_readable() {
     let (db, alice, root) = world().await;
     db.run("UPDATE repository SET description = 'what it is' WHERE path = 'zoo/open'")
         .await;
-    let reader = db.router.read_list().await.unwrap();
+    let reader = db.router.read_list();
     let found = async |principal: Principal, query: &str| {
         let rows = catalog::search(&reader, &principal, query, 10)
             .await
@@ -153,7 +153,7 @@ async fn a_search_finds_parts_of_names_among_what_is_readable() {
 #[tokio::test]
 async fn an_administrator_lists_every_repository_with_its_visibility() {
     let (db, _, _) = world().await;
-    let reader = db.router.read_list().await.unwrap();
+    let reader = db.router.read_list();
     let rows = repositories::list(&reader, None, 100).await.unwrap();
     let public: Vec<&str> = rows
         .iter()

@@ -111,7 +111,7 @@ async fn a_recurring_job_comes_back_and_a_failed_one_is_tried_again() {
     assert!(claim(&db, &["sweep"]).await.is_empty());
     db.run("UPDATE job SET due_at = now()").await;
     assert_eq!(claim(&db, &["sweep"]).await.remove(0).attempt, 2);
-    let reader = db.router.read_list().await.unwrap();
+    let reader = db.router.read_list();
     let rows = jobs::list(&reader, None, 10).await.unwrap();
     assert_eq!(rows.len(), 1);
     assert!(rows[0].last_error.as_ref().unwrap().starts_with("üü"));
@@ -170,7 +170,7 @@ async fn a_request_that_comes_as_the_job_ends_is_not_lost() {
 #[tokio::test]
 async fn a_job_waits_until_it_is_due_and_the_sooner_time_holds() {
     let db = Db::new().await;
-    let reader = db.router.read_list().await.unwrap();
+    let reader = db.router.read_list();
     let next = async || jobs::next_due(&reader, &["remove"]).await.unwrap();
     assert_eq!(next().await, None);
     let hours = |hours| NewJob {

@@ -17,6 +17,7 @@ mod migrate;
 mod objects;
 mod plans;
 mod races;
+mod read_only;
 mod repositories;
 mod schema;
 mod storm;

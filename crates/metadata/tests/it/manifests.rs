@@ -3,7 +3,7 @@
 use crate::access::user;
 use crate::collector::{Collector, Review, a_day_passes};
 use crate::support::{Db, Push, aside, commit, digest, new_manifest, path, push_manifest, router};
-use portolan_metadata::manifest_contents::Payload;
+use portolan_metadata::manifest_contents::{Payload, PayloadKey};
 use portolan_metadata::manifests::{
     self, DigestKey, NewManifest, ResolveDigest, ResolveDigestHead,
 };
@@ -49,9 +49,10 @@ async fn what_is_pushed_is_resolved_and_its_bytes_are_those_pushed() {
         (id, digest, payload.len() as u64)
     );
     assert_eq!(row.media_type, ManifestKind::OciImage.media_type());
+    let size = row.size;
     let bytes = db
         .router
-        .read_any::<Payload>(digest)
+        .read_any::<Payload>(PayloadKey { digest, size })
         .await
         .unwrap()
         .value
@@ -59,7 +60,10 @@ async fn what_is_pushed_is_resolved_and_its_bytes_are_those_pushed() {
     assert!(bytes == payload);
     assert!(
         db.router
-            .read_any::<Payload>(Digest::sha256(b"none"))
+            .read_any::<Payload>(PayloadKey {
+                digest: Digest::sha256(b"none"),
+                size
+            })
             .await
             .unwrap()
             .value
@@ -450,7 +454,7 @@ async fn referrers_are_listed_by_digest_filtered_and_paged() {
         expected.push((new.digest, artifact_type));
     }
     expected.sort_by(|one, other| one.0.as_bytes().cmp(other.0.as_bytes()));
-    let reader = db.router.read_list().await.unwrap();
+    let reader = db.router.read_list();
     let sbom: MediaType = "x/sbom".parse().unwrap();
     let list = async |filter: Option<&MediaType>, after: Option<&Digest>, rows| {
         referrers::list(&reader, app, &subject, filter, after, rows)

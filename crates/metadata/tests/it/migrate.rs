@@ -1,8 +1,8 @@
 //! The schema's steps, and what a program says of a schema it cannot use.
 
-use crate::support::{Db, migrated, router};
+use crate::support::{migrated, router};
+use portolan_metadata::Error;
 use portolan_metadata::migrate::{self, SCHEMA_NEWEST};
-use portolan_metadata::{Error, settings};
 use portolan_testkit::pg_cluster::PgCluster;
 
 #[tokio::test]
@@ -80,24 +80,4 @@ async fn a_program_starts_only_on_a_schema_it_knows() {
         migrate::check(&reader).await,
         Err(Error::SchemaMissing)
     ));
-}
-
-#[tokio::test]
-async fn read_only_mode_refuses_writes_at_their_first_statement() {
-    let db = Db::new().await;
-    let reader = db.router.read_primary().await.unwrap();
-    assert!(!settings::read_only(&reader).await.unwrap());
-    db.write(async |tx| settings::set_read_only(tx, true).await)
-        .await;
-    assert!(settings::read_only(&reader).await.unwrap());
-    let tx = db.begin().await;
-    let name = crate::support::path("acme/app");
-    let refused =
-        portolan_metadata::repositories::lock(&tx, &name, &portolan_metadata::Principal::Anonymous)
-            .await;
-    assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
-    tx.rollback().await.unwrap();
-    db.write(async |tx| settings::set_read_only(tx, false).await)
-        .await;
-    assert!(!settings::read_only(&reader).await.unwrap());
 }

@@ -56,7 +56,7 @@ pub(crate) fn router(database: &TestDatabase, writers: usize) -> Router {
         ..Policy::default()
     };
     let endpoint = Endpoint::parse(&SecretString::from(database.url())).unwrap();
-    Router::connect(policy, endpoint, Metrics::unregistered(), 7)
+    Router::connect(policy, endpoint, Vec::new(), Metrics::unregistered(), 7)
 }
 
 /// A migrated database, and the ways into it.

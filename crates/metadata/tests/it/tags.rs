@@ -353,7 +353,7 @@ async fn tags_are_listed_bytewise_a_page_at_a_time() {
             .await;
     }
     names.sort();
-    let reader = db.router.read_list().await.unwrap();
+    let reader = db.router.read_list();
     let list = async |last: Option<&str>, rows| {
         let found = tags::list(&reader, *repository, last, rows).await.unwrap();
         found

@@ -131,9 +131,12 @@ fn upload_ids_come_back() {
         assert_eq!(id.as_uuid().get_version_num(), 4);
         assert_eq!(UploadId::from_uuid(id.as_uuid()), id);
         assert_eq!(round_trips::<UploadId>(&id.to_string()), Some(id));
+        // An id may be all digits, and then it has one spelling.
+        let text = id.to_string();
+        let upper = text.to_uppercase();
         assert_eq!(
-            round_trips::<UploadId>(&id.to_string().to_uppercase()),
-            None
+            round_trips::<UploadId>(&upper),
+            (upper == text).then_some(id)
         );
     });
 }

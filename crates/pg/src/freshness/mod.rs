@@ -12,8 +12,12 @@
 //! | `floor` | what a poll of the primary proves, and for how long |
 //! | `proof` | whether an answer of a replica meets a floor |
 //! | `barrier` | when a write may be acknowledged |
+//! | `membership` | which replicas writers wait for |
+//! | `lag` | how late a replica is |
 
 pub(crate) mod barrier;
 pub(crate) mod clock;
 pub(crate) mod floor;
+pub(crate) mod lag;
+pub(crate) mod membership;
 pub(crate) mod proof;

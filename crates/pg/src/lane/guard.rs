@@ -75,4 +75,15 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync + 'static {
         standing: &[Standing],
         attempt: u32,
     ) -> Result<Verdict, Error>;
+
+    /// A proof has come back, whatever becomes of the batch: how far a replica is. `standing` is that of a statement
+    /// which ran after it on the same connection.
+    fn observe(&self, peer: &Peer, proof: &Row, standing: Option<&Standing>) {
+        let _ = (peer, proof, standing);
+    }
+
+    /// No connection could be had.
+    fn unreachable(&self, error: &Error) {
+        let _ = error;
+    }
 }

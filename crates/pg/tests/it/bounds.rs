@@ -53,8 +53,8 @@ async fn two_hundred_users_never_have_more_than_eight_connections() {
                 persist(|| insert(&router, &name, 1)).await;
                 let read = persist(|| router.read_fresh::<ItemSize>(name.clone())).await;
                 assert_eq!(read.value, Some(1));
-                let reader = persist(|| router.read_list()).await;
-                reader.query_one(&BACKEND, &[]).await.unwrap();
+                let reader = router.read_list();
+                persist(|| reader.query_one(&BACKEND, &[])).await;
             }
         });
     }
@@ -107,7 +107,7 @@ async fn whoever_waits_for_a_connection_in_vain_is_told_so_at_the_deadline() {
     assert!(began.elapsed() >= Duration::from_millis(500));
     // Others have their own connections.
     world.router.ping_primary().await.unwrap();
-    world.router.read_list().await.unwrap();
+    world.router.read_list();
     tx.rollback().await.unwrap();
     world
         .router
@@ -125,6 +125,7 @@ async fn the_queue_has_an_end_and_whoever_comes_after_is_refused_at_once() {
     let mut policy = policy();
     policy.shares = Shares::of(4).unwrap();
     policy.acquire.waiters_per_connection = 3;
+    policy.acquire.queue.target = Duration::from_mins(1);
     let world = World::new(policy).await;
     let tx = world.router.begin().await.unwrap();
     let mut waiters = JoinSet::new();
@@ -196,13 +197,11 @@ async fn two_hundred_point_reads_at_once_are_all_served_by_two_connections() {
 async fn lists_leave_a_lane_to_point_reads() {
     let world = World::new(policy()).await;
     insert(&world.router, "a", 3).await.unwrap();
-    let list = world.router.read_list().await.unwrap();
-    let second = {
-        let router = world.router.clone();
-        let mut waiting = JoinSet::new();
-        waiting.spawn(async move { drop(router.read_list().await.unwrap()) });
-        waiting
-    };
+    let mut lists = JoinSet::new();
+    for _ in 0..2 {
+        let reader = world.router.read_list();
+        lists.spawn(async move { reader.query_one(&SLEEP, &[&0.5_f64]).await.map(drop) });
+    }
     eventually("the second list waits", async || {
         world.waiting(Share::Lists) == 1
     })
@@ -213,8 +212,10 @@ async fn lists_leave_a_lane_to_point_reads() {
         .await
         .unwrap();
     assert_eq!(read.value, Some(3));
-    drop(list);
-    second.join_all().await;
+    assert_eq!(world.waiting(Share::Lists), 1, "the lists are still there");
+    for list in lists.join_all().await {
+        list.unwrap();
+    }
     world.end().await;
 }
 
@@ -307,6 +308,43 @@ async fn whoever_waits_for_a_dial_takes_a_connection_that_comes_back_first() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_caller_goes_away_while_it_is_asked_serves_whoever_waits() {
+    let cluster = PgCluster::shared();
+    let database = cluster.create_database().await;
+    let session = database.session().await;
+    let sql = "CREATE ROLE single LOGIN CONNECTION LIMIT 1";
+    session.batch_execute(sql).await.unwrap();
+    let proxy = ChaosProxy::start(cluster.primary().address()).await;
+    let url = proxy.through(&database.url().replace("postgres@", "single@"));
+    let mut policy = policy();
+    policy.age.verify_after = Duration::ZERO;
+    policy.age.verify_timeout = Duration::from_secs(10);
+    let world = World::at(database, &url, policy).await;
+    let process = backend(&world.router.read_primary().await.unwrap()).await;
+    proxy.stall();
+    let begin = || {
+        let router = world.router.clone();
+        async move {
+            let tx = router.begin().await.unwrap();
+            let process = backend(&tx).await;
+            tx.rollback().await.unwrap();
+            process
+        }
+    };
+    let mut asking = JoinSet::new();
+    asking.spawn(begin());
+    eventually("it is asked", async || world.in_use(Share::Writes) == 1).await;
+    let mut waiter = JoinSet::new();
+    waiter.spawn(begin());
+    eventually("another is dialled", async || proxy.accepted() == 2).await;
+    asking.shutdown().await;
+    proxy.restore();
+    // No other can be made: the role may have one.
+    assert_eq!(waiter.join_all().await, [process]);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_role_with_fewer_connections_than_the_pool_is_served_by_those_it_has() {
     let cluster = PgCluster::shared();
     let database = cluster.create_database().await;
@@ -318,6 +356,14 @@ async fn a_role_with_fewer_connections_than_the_pool_is_served_by_those_it_has()
         .unwrap();
     let url = database.url().replace("postgres@", "narrow@");
     let world = World::at(database, &url, policy()).await;
+    world
+        .outside
+        .batch_execute(
+            "GRANT USAGE ON SCHEMA portolan_pg TO narrow;
+             GRANT SELECT, UPDATE ON portolan_pg.cluster_epoch, portolan_pg.standing TO narrow",
+        )
+        .await
+        .unwrap();
     let mut users = JoinSet::new();
     for _ in 0..4 {
         let router = world.router.clone();

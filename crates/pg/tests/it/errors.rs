@@ -140,7 +140,7 @@ async fn a_read_of_one_row_that_finds_another_number_says_how_many() {
         types: &[],
     };
     let world = World::new(policy()).await;
-    let reader = world.router.read_list().await.unwrap();
+    let reader = world.router.read_list();
     for (statement, rows) in [(&TWO, 2), (&NONE, 0)] {
         let error = reader.query_one(statement, &[]).await.unwrap_err();
         assert!(

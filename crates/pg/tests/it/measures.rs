@@ -13,7 +13,7 @@ async fn the_metrics_page_shows_use_waits_and_why_connections_closed() {
     let metrics = Metrics::register(&mut registry);
     let world = World::new(policy()).await;
     let endpoint = Endpoint::parse(&SecretString::from(world.database.url())).unwrap();
-    let router = Router::connect(policy(), endpoint, metrics, 1);
+    let router = Router::connect(policy(), endpoint, Vec::new(), metrics, 1);
     insert(&router, "a", 1).await.unwrap();
     drop(router.begin().await.unwrap());
     assert_eq!(count(&router).await, 1);
@@ -59,7 +59,7 @@ async fn the_sessions_of_a_process_carry_its_roles() {
     let database = PgCluster::shared().create_database().await;
     let endpoint = Endpoint::parse(&SecretString::from(database.url())).unwrap();
     let policy = policy().with_roles("registry,api");
-    let router = Router::connect(policy, endpoint, Metrics::unregistered(), 1);
+    let router = Router::connect(policy, endpoint, Vec::new(), Metrics::unregistered(), 1);
     router.ping_primary().await.unwrap();
     let session = database.session().await;
     let sql = "SELECT application_name FROM pg_stat_activity \

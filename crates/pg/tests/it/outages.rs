@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use portolan_pg::{DialError, DialOutcome, Error, Read, Role, Share};
-use portolan_testkit::{chaos_proxy::ChaosProxy, children::eventually, pg_cluster::PgCluster};
+use portolan_testkit::{
+    chaos_proxy::ChaosProxy,
+    children::{PATIENCE, eventually},
+    pg_cluster::PgCluster,
+};
 use tokio::task::JoinSet;
 
 use crate::support::{ItemSize, World, count, insert, policy, router_to};
@@ -197,4 +201,123 @@ async fn a_refusal_that_will_last_is_told_at_once_and_not_tried_again_soon() {
         assert_eq!(attempts, 1, "{url}");
         router.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_at_once_and_not_tried_again_soon() {
+    const SCRAM: &str = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    let cluster = PgCluster::options().with_file("pg_hba.conf", SCRAM).start();
+    let database = cluster.create_database().await;
+    let session = database.session().await;
+    let sql = "CREATE ROLE registry LOGIN PASSWORD 'right'";
+    session.batch_execute(sql).await.unwrap();
+    let with = |password: &str| {
+        let login = format!("registry:{password}@");
+        router_to(&database.url().replace("postgres@", &login), policy())
+    };
+    let (router, metrics) = with("wrong");
+    for _ in 0..20 {
+        let error = router.ping_primary().await.unwrap_err();
+        let Error::Unavailable { source, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert!(source.is_for_good(), "{source:?}");
+    }
+    let outcome = DialOutcome::RefusedForGood;
+    assert_eq!(metrics.dials(Role::Primary, outcome), 1);
+    router.close().await;
+    let (router, _) = with("right");
+    router.ping_primary().await.unwrap();
+    router.close().await;
+}
+
+#[tokio::test]
+async fn while_others_hold_every_connection_callers_hear_when_to_come_back() {
+    let cluster = PgCluster::options().with("max_connections", "12").start();
+    let database = cluster.create_database().await;
+    let session = database.session().await;
+    let sql = "CREATE ROLE registry LOGIN; GRANT pg_read_all_data TO registry";
+    session.batch_execute(sql).await.unwrap();
+    let url = database.url().replace("postgres@", "registry@");
+    let mut policy = policy();
+    policy.acquire.write = Duration::from_millis(500);
+    let world = World::at(database, &url, policy).await;
+    // Two look at it already; superusers may use all twelve.
+    let mut others = Vec::new();
+    for _ in 0..10 {
+        others.push(world.database.session().await);
+    }
+    let error = world.router.begin().await.unwrap_err();
+    let Error::Unavailable {
+        source,
+        retry_after,
+    } = &error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!(
+        source.sqlstate().map(tokio_postgres::error::SqlState::code),
+        Some("53300")
+    );
+    assert!(*retry_after >= Duration::from_secs(1));
+
+    // One place: everybody is served through it, and whoever is not is told that it is the load.
+    others.truncate(6);
+    let began = Instant::now();
+    let held = loop {
+        match world.router.begin().await {
+            Ok(tx) => break tx,
+            Err(error) => assert!(began.elapsed() < PATIENCE, "{error:?}"),
+        }
+    };
+    let error = world.router.begin().await.unwrap_err();
+    assert!(error.is_overload(), "{error:?}");
+    drop(held);
+    world
+        .router
+        .begin()
+        .await
+        .unwrap()
+        .rollback()
+        .await
+        .unwrap();
+    others.clear();
+    world.end().await;
+}
+
+#[tokio::test]
+async fn after_an_outage_connections_come_slowly_at_first() {
+    const PERIOD: Duration = Duration::from_millis(300);
+    let mut policy = policy();
+    policy.dial.slow_start = PERIOD;
+    let (world, proxy) = behind_a_proxy(policy).await;
+    proxy.cut();
+    let error = world.router.ping_primary().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    let mut users = JoinSet::new();
+    for _ in 0..4 {
+        let router = world.router.clone();
+        users.spawn(async move {
+            loop {
+                if let Ok(tx) = router.begin().await {
+                    return tx;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    proxy.restore();
+    let (restored, before) = (Instant::now(), proxy.accepted());
+    eventually("all have one", async || {
+        let made = proxy.accepted() - before;
+        let rounds = restored.elapsed().as_millis() / PERIOD.as_millis();
+        let most = 2_usize.pow(u32::try_from(rounds).unwrap() + 1) - 1;
+        assert!(made <= most, "{made} after {:?}", restored.elapsed());
+        world.open() == 4
+    })
+    .await;
+    for tx in users.join_all().await {
+        tx.rollback().await.unwrap();
+    }
+    world.end().await;
 }

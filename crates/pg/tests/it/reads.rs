@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use portolan_pg::{
     CloseReason, Error, PointRead, PrimaryReason, Read, Served, ServedBy, Statement,
+    point_statement,
 };
 use portolan_testkit::children::eventually;
-use tokio_postgres::{
-    Row,
-    types::{ToSql, Type},
-};
+use tokio_postgres::{Row, types::ToSql};
 
 use crate::support::{COUNT, INSERT, ItemSize, SLEEP, World, backend, insert, policy};
 
@@ -21,12 +19,16 @@ impl PointRead for Slow {
     type Key = i32;
     type Row = i32;
 
-    const STATEMENT: Statement = Statement {
-        name: "test.slow",
-        sql: "SELECT k.ord, k.ms FROM unnest($1::int[]) WITH ORDINALITY AS k (ms, ord) \
-              CROSS JOIN LATERAL (SELECT pg_sleep(k.ms / 1000.0) LIMIT 1) AS t",
-        types: &[Type::INT4_ARRAY],
-    };
+    const STATEMENT: Statement = point_statement!(
+        "test.slow",
+        [INT4_ARRAY],
+        "SELECT k.ord, k.ms FROM unnest($1::int[]) WITH ORDINALITY AS k (ms, ord) \
+         CROSS JOIN LATERAL (SELECT pg_sleep(k.ms / 1000.0) LIMIT 1) AS t",
+    );
+
+    fn party(_: &i32) -> u64 {
+        0
+    }
 
     fn columns(keys: &[&i32]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         let keys: Vec<i32> = keys.iter().map(|&key| *key).collect();
@@ -46,11 +48,15 @@ impl PointRead for Misread {
     type Key = i32;
     type Row = i64;
 
-    const STATEMENT: Statement = Statement {
-        name: "test.misread",
-        sql: "SELECT k.ord, 'text' FROM unnest($1::int[]) WITH ORDINALITY AS k (a, ord)",
-        types: &[Type::INT4_ARRAY],
-    };
+    const STATEMENT: Statement = point_statement!(
+        "test.misread",
+        [INT4_ARRAY],
+        "SELECT k.ord, 'text' FROM unnest($1::int[]) WITH ORDINALITY AS k (a, ord)",
+    );
+
+    fn party(_: &i32) -> u64 {
+        0
+    }
 
     fn columns(keys: &[&i32]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         Slow::columns(keys)
@@ -94,7 +100,7 @@ async fn a_statement_is_prepared_once_a_connection_and_not_at_all_behind_a_poole
     };
     for (pooler, expected) in [(false, 1_i64), (true, 0)] {
         let world = World::new(policy().with_pooler(pooler)).await;
-        let reader = world.router.read_list().await.unwrap();
+        let reader = world.router.read_list();
         for _ in 0..3 {
             reader.query_one(&COUNT, &[]).await.unwrap();
         }
@@ -113,7 +119,7 @@ async fn a_list_has_more_time_than_a_lane_and_ends_too() {
     let world = World::new(policy).await;
     let error = world.router.read_fresh::<Slow>(300).await.unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "57014");
-    let reader = world.router.read_list().await.unwrap();
+    let reader = world.router.read_list();
     reader.query(&SLEEP, &[&0.3_f64]).await.unwrap();
     let error = reader.query(&SLEEP, &[&30.0_f64]).await.unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "57014");
@@ -128,7 +134,7 @@ async fn a_list_has_more_time_than_a_lane_and_ends_too() {
 #[tokio::test]
 async fn a_reader_cannot_write() {
     let world = World::new(policy()).await;
-    let reader = world.router.read_list().await.unwrap();
+    let reader = world.router.read_list();
     let error = reader.query(&INSERT, &[&"a", &1_i64]).await.unwrap_err();
     assert_eq!(error.sqlstate().unwrap().code(), "25006");
     drop(reader);
@@ -138,7 +144,7 @@ async fn a_reader_cannot_write() {
 #[tokio::test]
 async fn a_list_given_up_in_the_middle_leaves_its_connection_clean() {
     let world = World::new(policy()).await;
-    let reader = world.router.read_list().await.unwrap();
+    let reader = world.router.read_list();
     let process = backend(&reader).await;
     let work = reader.query(&SLEEP, &[&1.0_f64]);
     assert!(
@@ -177,7 +183,7 @@ async fn a_changed_table_costs_one_failure_and_not_the_statement() {
         types: &[],
     };
     let world = World::new(policy()).await;
-    let reader = world.router.read_list().await.unwrap();
+    let reader = world.router.read_list();
     reader.query(&ALL, &[]).await.unwrap();
     world
         .outside

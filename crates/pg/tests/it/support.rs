@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portolan_pg::{
     AcquirePolicy, AgePolicy, CloseReason, DialPolicy, Endpoint, Error, Metrics, PointRead, Policy,
-    Read, Role, Router, Share, Statement,
+    Read, Role, Router, Share, Statement, point_statement,
 };
 use portolan_testkit::{
     children::eventually,
@@ -58,13 +58,18 @@ impl PointRead for ItemSize {
     type Key = String;
     type Row = i64;
 
-    const STATEMENT: Statement = Statement {
-        name: "test.item_size",
-        sql: "SELECT k.ord, t.size \
-              FROM unnest($1::text[]) WITH ORDINALITY AS k (name, ord) \
-              CROSS JOIN LATERAL (SELECT i.size FROM item AS i WHERE i.name = k.name LIMIT 1) AS t",
-        types: &[Type::TEXT_ARRAY],
-    };
+    const STATEMENT: Statement = point_statement!(
+        "test.item_size",
+        [TEXT_ARRAY],
+        "SELECT k.ord, t.size \
+         FROM unnest($1::text[]) WITH ORDINALITY AS k (name, ord) \
+         CROSS JOIN LATERAL (SELECT i.size FROM item AS i WHERE i.name = k.name LIMIT 1) AS t",
+    );
+
+    /// Those whose names begin alike.
+    fn party(key: &String) -> u64 {
+        key.bytes().next().unwrap_or_default().into()
+    }
 
     fn columns(keys: &[&String]) -> Vec<Box<dyn ToSql + Sync + Send>> {
         let names: Vec<String> = keys.iter().map(|&key| key.clone()).collect();
@@ -85,11 +90,13 @@ pub(crate) fn policy() -> Policy {
             write: Duration::from_secs(10),
             background: Duration::from_secs(10),
             waiters_per_connection: 4,
-            waiting_keys: 4_096,
+            ..AcquirePolicy::default()
         },
         dial: DialPolicy {
             backoff_base: Duration::from_millis(10),
             backoff_cap: Duration::from_millis(100),
+            retry_period: Duration::from_millis(20),
+            slow_start: Duration::from_millis(10),
             ..DialPolicy::default()
         },
         ..Policy::default()
@@ -109,7 +116,7 @@ pub(crate) fn router_to(url: &str, policy: Policy) -> (Router, Metrics) {
     let metrics = Metrics::unregistered();
     let endpoint = Endpoint::parse(&SecretString::from(url)).unwrap();
     (
-        Router::connect(policy, endpoint, metrics.clone(), 7),
+        Router::connect(policy, endpoint, Vec::new(), metrics.clone(), 7),
         metrics,
     )
 }
@@ -137,10 +144,14 @@ impl World {
     pub(crate) async fn at(database: TestDatabase, url: &str, policy: Policy) -> Self {
         let outside = database.session().await;
         outside
-            .batch_execute(
-                "CREATE TABLE item (name text PRIMARY KEY, size bigint NOT NULL CHECK (size >= 0));
-                 CREATE TABLE part (item text NOT NULL REFERENCES item)",
-            )
+            .batch_execute(concat!(
+                include_str!("../../../../migrations/0007_replication.sql"),
+                ";
+                 GRANT USAGE ON SCHEMA portolan_pg TO PUBLIC;
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA portolan_pg TO PUBLIC;
+                 CREATE TABLE item (name text PRIMARY KEY, size bigint NOT NULL CHECK (size >= 0));
+                 CREATE TABLE part (item text NOT NULL REFERENCES item)"
+            ))
             .await
             .unwrap();
         let (router, metrics) = router_to(url, policy);
@@ -181,6 +192,7 @@ impl World {
     pub(crate) async fn end(self) {
         for share in [
             Share::Lanes,
+            Share::SecondLane,
             Share::Lists,
             Share::Writes,
             Share::Background,
@@ -219,6 +231,6 @@ pub(crate) async fn insert(router: &Router, name: &str, size: i64) -> Result<(),
 }
 
 pub(crate) async fn count(router: &Router) -> i64 {
-    let reader = router.read_list().await.unwrap();
+    let reader = router.read_list();
     reader.query_one(&COUNT, &[]).await.unwrap().get(0)
 }

@@ -206,7 +206,7 @@ async fn each_kind_of_work_has_its_own_limits() {
         assert_eq!(write, ["5s", "auto", "on"]);
         let job = settings(world.router.begin_background().await.unwrap()).await;
         assert_eq!(job, ["30s", "auto", "on"]);
-        let list = world.router.read_list().await.unwrap();
+        let list = world.router.read_list();
         let row = list.query_one(&LOCAL_TIMEOUT, &[]).await.unwrap();
         assert_eq!((row.get(0), row.get(1)), ("2s", "auto"));
         drop(list);

@@ -4,8 +4,8 @@ use super::session::Session;
 use super::{Request, authorize_in};
 use crate::transaction::{Acknowledge, Attempts};
 use crate::{Error, Registry};
-use portolan_metadata::StorageKey;
 use portolan_metadata::uploads::{self, Claim, Held, StoredPart, Upload};
+use portolan_metadata::{StorageKey, read_only};
 use portolan_pg::Tx;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -135,6 +135,8 @@ impl Registry {
             match self.renew(held, claims.lease).await {
                 Ok(true) => {}
                 Ok(false) => return self.lost(request).await,
+                // Nothing of what still comes could be written down.
+                Err(refusal @ Error::ReadOnly { .. }) => return refusal,
                 Err(cause) => {
                     let id = request.scope.id;
                     tracing::warn!(%id, error = %cause, "claim of upload {id} could not be renewed");
@@ -145,6 +147,7 @@ impl Registry {
 
     async fn renew(&self, held: Held, lease: Duration) -> Result<bool, Error> {
         let tx = self.router().begin().await?;
+        read_only::refuse_writes(&tx).await?;
         let kept = uploads::renew(&tx, &held, lease).await?;
         // No reader is promised anything by this: no barrier.
         let _committed = tx.commit().await?;

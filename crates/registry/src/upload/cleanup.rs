@@ -4,7 +4,7 @@
 use crate::{Error, Registry};
 use portolan_blobs::{BlobStore, MultipartId};
 use portolan_metadata::object_delete::{self, Doomed, DoomedMultipart};
-use portolan_metadata::{StorageKey, StoreId, uploads};
+use portolan_metadata::{StorageKey, StoreId, read_only, uploads};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,8 +29,12 @@ impl Deletion {
 impl Registry {
     /// Ends at most `limit` uploads that have expired; their objects wait out the quarantine.
     /// Asks the store nothing, so that a write still in flight is caught. Returns how many.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], as every write.
     pub async fn sweep_uploads(&self, limit: u32) -> Result<u64, Error> {
         let tx = self.router().begin_background().await?;
+        read_only::refuse_writes(&tx).await?;
         let swept = uploads::sweep(&tx, i64::from(limit)).await?;
         // No reader is promised anything by this: no barrier.
         let _committed = tx.commit().await?;
@@ -41,8 +45,12 @@ impl Registry {
     ///
     /// Claimed in a committed transaction, deleted without one, then forgotten. May be dropped at
     /// any point: what was claimed is claimed again later, and deleting twice is harmless.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], as every write: then the store, too, stays as it is, but for what was claimed just before.
     pub async fn delete_objects(&self, limit: u32) -> Result<Deletion, Error> {
         let tx = self.router().begin_background().await?;
+        read_only::refuse_writes(&tx).await?;
         let claimed = object_delete::claim(&tx, i64::from(limit)).await?;
         // No reader is promised anything by this: no barrier.
         let _committed = tx.commit().await?;
@@ -65,6 +73,7 @@ impl Registry {
         }
         if !gone.is_empty() {
             let tx = self.router().begin_background().await?;
+            read_only::refuse_writes(&tx).await?;
             object_delete::done(&tx, &gone).await?;
             // No reader is promised anything by this: no barrier.
             let _committed = tx.commit().await?;

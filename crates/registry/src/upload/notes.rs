@@ -6,7 +6,7 @@ use crate::transaction::{Acknowledge, Attempts};
 use crate::{Error, Registry};
 use portolan_metadata::object_delete::{self, Doomed, DoomedMultipart, Reason};
 use portolan_metadata::uploads::{self, Held, Progress};
-use portolan_metadata::{StorageKey, StoreId};
+use portolan_metadata::{StorageKey, StoreId, read_only};
 use portolan_pg::Tx;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -171,9 +171,7 @@ impl Registry {
         let mut attempts = Attempts::new();
         loop {
             let tx = self.router().begin().await?;
-            let outcome = uploads::progress(&tx, &held, progress)
-                .await
-                .map_err(Error::from);
+            let outcome = write_progress(&tx, &held, progress).await;
             let concluded = self
                 .conclude(tx, outcome, Acknowledge::AtCommit, &mut attempts)
                 .await;
@@ -184,12 +182,18 @@ impl Registry {
     }
 }
 
+async fn write_progress(tx: &Tx, held: &Held, progress: &Progress) -> Result<bool, Error> {
+    read_only::refuse_writes(tx).await?;
+    Ok(uploads::progress(tx, held, progress).await?)
+}
+
 async fn begin_multipart(
     tx: &Tx,
     held: &Held,
     key: &StorageKey,
     abandoned: &[Doomed],
 ) -> Result<bool, Error> {
+    read_only::refuse_writes(tx).await?;
     if !uploads::begin_multipart(tx, held, key).await? {
         return Ok(false);
     }

@@ -8,6 +8,7 @@ mod push;
 mod push_related;
 mod races;
 mod races_upload;
+mod read_only;
 mod rights;
 mod staged;
 mod storm;

@@ -1,8 +1,7 @@
 //! Pushes of manifests, as a client notices them; pulls are made on another process.
 
-use crate::support::{Kind, Site, body, name};
+use crate::support::{Kind, Site};
 use crate::support_images::{request, tag};
-use portolan_metadata::settings;
 use portolan_metadata::tags::Expect;
 use portolan_oci::{Algorithm, Digest};
 use portolan_registry::{Error, PutManifest};
@@ -220,61 +219,6 @@ async fn a_push_can_demand_what_its_tag_points_at() {
     );
     client
         .put_if(&two.manifest, &there, Expect::Exists)
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
-async fn in_read_only_mode_nothing_is_written_and_everything_pulled() {
-    let site = Site::new(Kind::Directory).await;
-    let registry = site.process().await;
-    let client = site.client(&registry, "acme/app");
-    let image = Image::random(1);
-    client.push(&image, "v1").await;
-    let upload = client.start().await;
-    let router = site.router();
-    let tx = router.begin().await.unwrap();
-    settings::set_read_only(&tx, true).await.unwrap();
-    let _committed = tx.commit().await.unwrap();
-
-    let from = name("acme/app");
-    let to = name("acme/other");
-    let digest = image.config.digest;
-    let ends = [
-        client.put(&image.manifest, "v2").await.unwrap_err(),
-        client.delete_tag("v1").await.unwrap_err(),
-        client.delete_manifest(&image.manifest).await.unwrap_err(),
-        client.delete_blob(digest).await.unwrap_err(),
-        registry
-            .mount(&site.caller, &to, digest, Some(&from))
-            .await
-            .unwrap_err(),
-        registry
-            .start_upload(&site.caller, &from, None)
-            .await
-            .unwrap_err(),
-        client
-            .finish(upload, digest, body(&image.config.content))
-            .await
-            .unwrap_err(),
-        registry
-            .cancel_upload(&site.caller, &from, upload)
-            .await
-            .unwrap_err(),
-    ];
-    assert!(
-        ends.iter().all(|end| matches!(end, Error::ReadOnly { .. })),
-        "{ends:?}"
-    );
-    client.pulls("v1", &image.manifest).await;
-    assert_eq!(client.tags().await, ["v1"]);
-
-    let tx = router.begin().await.unwrap();
-    settings::set_read_only(&tx, false).await.unwrap();
-    let _committed = tx.commit().await.unwrap();
-    client.put(&image.manifest, "v2").await.unwrap();
-    client
-        .finish(upload, digest, body(&image.config.content))
         .await
         .unwrap();
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Another way to the database.
 pub(crate) fn through(policy: Policy, url: &str) -> Router {
     let endpoint = Endpoint::parse(&SecretString::from(url)).unwrap();
-    Router::connect(policy, endpoint, Metrics::unregistered(), 7)
+    Router::connect(policy, endpoint, Vec::new(), Metrics::unregistered(), 7)
 }
 
 /// Makes the first `times` inserts of a tag fail with this SQLSTATE; a sequence does not roll back.

@@ -273,7 +273,7 @@ fn router(database: &TestDatabase) -> Router {
         ..Policy::default()
     };
     let endpoint = Endpoint::parse(&SecretString::from(database.url())).unwrap();
-    Router::connect(policy, endpoint, Metrics::unregistered(), 7)
+    Router::connect(policy, endpoint, Vec::new(), Metrics::unregistered(), 7)
 }
 
 async fn account(router: &Router, name: &str, superuser: bool) -> Caller {

@@ -1,5 +1,6 @@
 //! `portolan admin job`.
 
+use super::begin;
 use crate::worker::Kind;
 use portolan_metadata::jobs;
 use portolan_pg::Router;
@@ -35,7 +36,7 @@ pub(super) async fn run(router: &Router, task: Task) -> anyhow::Result<()> {
 }
 
 async fn set_paused(router: &Router, kind: Kind, paused: bool) -> anyhow::Result<()> {
-    let tx = router.begin_background().await?;
+    let tx = begin(router).await?;
     let jobs = jobs::set_paused(&tx, kind.name(), paused).await?;
     router.acknowledge(tx.commit().await?).await?;
     let done = if paused { "paused" } else { "resumed" };
@@ -47,7 +48,7 @@ async fn list(router: &Router) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     let mut after = None;
     loop {
-        let reader = router.read_list().await?;
+        let reader = router.read_list();
         let rows = jobs::list(&reader, after, PAGE).await?;
         drop(reader);
         for row in &rows {

@@ -9,7 +9,9 @@ mod user;
 use crate::config::{self, Need};
 use crate::{telemetry, wire};
 
-use portolan_pg::{Metrics, Router};
+use anyhow::Context as _;
+use portolan_metadata::{migrate, read_only};
+use portolan_pg::{Metrics, Router, Tx};
 use std::path::Path;
 use std::process::ExitCode;
 pub(crate) use user::{ensure_account, reset_password};
@@ -36,6 +38,19 @@ pub(crate) enum Task {
 
 /// Runs one task.
 pub(crate) async fn run(task: Task, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    with_database(file, async |router| match task {
+        Task::User { task } => user::run(router, task).await,
+        Task::Repository { task } => repository::run(router, task).await,
+        Task::Job { task } => job::run(router, task).await,
+    })
+    .await
+}
+
+/// Does `work` with a way to the configured database, whose schema is one that this program knows.
+pub(crate) async fn with_database(
+    file: Option<&Path>,
+    work: impl AsyncFnOnce(&Router) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
     let config = config::load(file, Need::Database)?.config;
     telemetry::start(&config.log);
     let router = wire::database(
@@ -44,16 +59,20 @@ pub(crate) async fn run(task: Task, file: Option<&Path>) -> anyhow::Result<ExitC
         Metrics::unregistered(),
         &mut wire::random()?,
     )?;
-    let outcome = with_database(&router, task).await;
+    let outcome = async {
+        migrate::check(&router.read_primary().await?).await?;
+        work(&router).await
+    }
+    .await;
     router.close().await;
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-async fn with_database(router: &Router, task: Task) -> anyhow::Result<()> {
-    portolan_metadata::migrate::check(&router.read_primary().await?).await?;
-    match task {
-        Task::User { task } => user::run(router, task).await,
-        Task::Repository { task } => repository::run(router, task).await,
-        Task::Job { task } => job::run(router, task).await,
-    }
+/// Begins a change, which read-only mode refuses here as everywhere.
+async fn begin(router: &Router) -> anyhow::Result<Tx> {
+    let tx = router.begin().await?;
+    read_only::refuse_writes(&tx)
+        .await
+        .context("run `portolan read-only off` first")?;
+    Ok(tx)
 }

@@ -1,5 +1,6 @@
 //! `portolan admin repository`.
 
+use super::begin;
 use anyhow::bail;
 use clap::ValueEnum;
 use portolan_metadata::{Visibility, repositories};
@@ -41,7 +42,7 @@ pub(super) async fn run(router: &Router, task: Task) -> anyhow::Result<()> {
                 Choice::Public => (Visibility::Public, "public"),
                 Choice::Private => (Visibility::Private, "private"),
             };
-            let tx = router.begin().await?;
+            let tx = begin(router).await?;
             if !repositories::set_visibility(&tx, &name, visibility).await? {
                 bail!("there is no repository `{}`", name.as_str());
             }
@@ -57,7 +58,7 @@ async fn list(router: &Router) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     let mut last: Option<RepositoryName> = None;
     loop {
-        let reader = router.read_list().await?;
+        let reader = router.read_list();
         let last_path = last.as_ref().map(RepositoryName::as_str);
         let rows = repositories::list(&reader, last_path, PAGE).await?;
         drop(reader);

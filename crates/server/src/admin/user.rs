@@ -1,10 +1,12 @@
 //! `portolan admin user`.
 
+use super::begin;
 use crate::config::Admin;
 use crate::wire;
 use anyhow::{Context as _, bail};
 use portolan_auth::{PasswordLimits, Passwords};
 use portolan_metadata::accounts::{self, AccountName, NewUser, StoredPassword};
+use portolan_metadata::read_only;
 use portolan_pg::Router;
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -80,7 +82,7 @@ async fn create(
     superuser: bool,
 ) -> anyhow::Result<()> {
     let chosen = password.choose().await?;
-    let tx = router.begin().await?;
+    let tx = begin(router).await?;
     let new = NewUser {
         name,
         password_hash: chosen.hash.clone(),
@@ -100,7 +102,7 @@ async fn set_password(
     password: &Password,
 ) -> anyhow::Result<()> {
     let chosen = password.choose().await?;
-    let tx = router.begin().await?;
+    let tx = begin(router).await?;
     if !accounts::set_password(&tx, name, &chosen.hash).await? {
         bail!("there is no user `{name}`");
     }
@@ -112,7 +114,7 @@ async fn set_password(
 }
 
 async fn set_active(router: &Router, name: &AccountName, active: bool) -> anyhow::Result<()> {
-    let tx = router.begin().await?;
+    let tx = begin(router).await?;
     if !accounts::set_active(&tx, name, active).await? {
         bail!("there is no user `{name}`");
     }
@@ -144,8 +146,19 @@ pub(crate) async fn ensure_account(
     if exists {
         return Ok(());
     }
+    if read_only::current(&router.read_primary().await?)
+        .await?
+        .is_some()
+    {
+        // A process that is started anew must serve pulls; the account is made at a later start.
+        tracing::warn!(
+            account = name.as_str(),
+            "the registry is in read-only mode: the administrator's account `{name}` is not made"
+        );
+        return Ok(());
+    }
     let hash = hash(password.clone(), random).await?;
-    let tx = router.begin().await?;
+    let tx = begin(router).await?;
     let made = accounts::ensure_admin(&tx, &name, &hash).await?;
     router.acknowledge(tx.commit().await?).await?;
     if made {
@@ -170,7 +183,7 @@ pub(crate) async fn reset_password(
         .parse()
         .with_context(|| format!("`admin.username`: `{name}`"))?;
     let hash = hash(password.clone(), random).await?;
-    let tx = router.begin().await?;
+    let tx = begin(router).await?;
     accounts::set_password(&tx, &name, &hash).await?;
     router.acknowledge(tx.commit().await?).await?;
     Ok(())

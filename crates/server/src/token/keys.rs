@@ -37,7 +37,7 @@ impl DatabaseKeys {
 
     async fn rows(&self) -> Result<Vec<SigningKeyRow>, Failure> {
         let rows = {
-            let reader = self.router.read_list().await?;
+            let reader = self.router.read_list();
             signing_keys::list(&reader).await?
         };
         if rows.iter().any(|row| row.signs) {

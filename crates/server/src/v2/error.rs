@@ -256,7 +256,7 @@ impl Error {
         match self {
             Self::Registry(
                 Refusal::Overloaded { retry_after }
-                | Refusal::ReadOnly { retry_after }
+                | Refusal::ReadOnly { retry_after, .. }
                 | Refusal::Unavailable { retry_after, .. },
             ) => {
                 headers.insert(http_header::RETRY_AFTER, seconds(*retry_after));

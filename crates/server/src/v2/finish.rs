@@ -11,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header as http_header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use portolan_registry::Error as Refusal;
 use std::error::Error as _;
 use std::fmt::Write as _;
 
@@ -74,7 +75,9 @@ fn complete(response: &mut Response, asked: &Asked, error: &Error, challenger: &
             .map(ToString::to_string)
             .unwrap_or_default();
         let (path, cause) = (asked.uri.path(), causes(error));
-        if error.status() == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(error, Error::Registry(Refusal::ReadOnly { .. })) {
+            tracing::debug!(request = id, path, cause, "request {id} refused: {cause}");
+        } else if error.status() == StatusCode::SERVICE_UNAVAILABLE {
             // What is away is said to be so by whoever watches it; here it is the answer to a request.
             tracing::warn!(
                 request = id,

@@ -30,6 +30,8 @@ pub(super) enum Outcome {
     LeaseLost,
     /// The process is ending.
     Cancelled,
+    /// The registry went into read-only mode.
+    Paused,
 }
 
 impl EncodeLabelValue for Outcome {
@@ -39,6 +41,7 @@ impl EncodeLabelValue for Outcome {
             Self::Failed => "failed",
             Self::LeaseLost => "lease_lost",
             Self::Cancelled => "cancelled",
+            Self::Paused => "paused",
         })
     }
 }

@@ -4,10 +4,10 @@ use super::Kind;
 use super::kind::Batch;
 use super::metrics::{Metrics, Outcome};
 use crate::shutdown::Tasks;
-use portolan_metadata::Error;
 use portolan_metadata::jobs::{self, ClaimedJob, Lease, NewJob};
-use portolan_pg::Router;
-use portolan_registry::Registry;
+use portolan_metadata::{Error, read_only};
+use portolan_pg::{Router, Tx};
+use portolan_registry::{Error as Refusal, Registry};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use std::time::Duration;
@@ -103,7 +103,10 @@ impl Worker {
     async fn look(&mut self, ensured: &mut bool) -> Result<Duration, Error> {
         let kinds = Kind::ALL.map(Kind::name);
         let room = self.parts.concurrency - self.running.len();
-        let tx = self.parts.router.begin_background().await?;
+        let tx = match begin(&self.parts.router).await {
+            Err(Error::ReadOnly { .. }) => return Ok(ASK_EVERY),
+            begun => begun?,
+        };
         if !*ensured {
             for kind in Kind::ALL {
                 let payload = serde_json::Value::Null;
@@ -118,7 +121,8 @@ impl Worker {
         }
         let claimed = jobs::claim(&tx, &kinds, LEASE, room).await?;
         let next_due = jobs::next_due(&tx, &kinds).await?;
-        self.parts.router.acknowledge(tx.commit().await?).await?;
+        // No reader is promised anything by this: no barrier.
+        let _committed = tx.commit().await?;
         *ensured = true;
         let took_all = claimed.len() == room;
         for job in claimed {
@@ -205,6 +209,8 @@ impl Run {
                         break None;
                     }
                 }
+                // Its lease ends by itself, and then somebody asks again whether writes are taken.
+                Err(Refusal::ReadOnly { .. }) => return Outcome::Paused,
                 Err(error) => break Some(error),
             }
         };
@@ -223,6 +229,7 @@ impl Run {
             Ok(true) if failure.is_none() => Outcome::Done,
             Ok(true) => Outcome::Failed,
             Ok(false) => Outcome::LeaseLost,
+            Err(Error::ReadOnly { .. }) => Outcome::Paused,
             Err(error) => {
                 // The lease ends by itself, and the job is run again: all of them may be.
                 tracing::warn!(job, %error, "cannot report on job `{job}`: {error}");
@@ -232,16 +239,16 @@ impl Run {
     }
 
     async fn report_done(&self) -> Result<bool, Error> {
-        let tx = self.router.begin_background().await?;
+        let tx = begin(&self.router).await?;
         let kept = jobs::complete(&tx, &self.lease, Some(self.kind.period())).await?;
-        self.router.acknowledge(tx.commit().await?).await?;
+        let _committed = tx.commit().await?;
         Ok(kept)
     }
 
     async fn report_failed(&self, error: &str) -> Result<bool, Error> {
-        let tx = self.router.begin_background().await?;
+        let tx = begin(&self.router).await?;
         let kept = jobs::fail(&tx, &self.lease, error, self.retry_in).await?;
-        self.router.acknowledge(tx.commit().await?).await?;
+        let _committed = tx.commit().await?;
         Ok(kept)
     }
 
@@ -259,11 +266,18 @@ impl Run {
     }
 
     async fn renew(&self) -> Result<bool, Error> {
-        let tx = self.router.begin_background().await?;
+        let tx = begin(&self.router).await?;
         let kept = jobs::renew(&tx, &self.lease, LEASE).await?;
-        self.router.acknowledge(tx.commit().await?).await?;
+        let _committed = tx.commit().await?;
         Ok(kept)
     }
+}
+
+/// Begins a transaction of the job table; in read-only mode that stands still too, and no job is begun.
+async fn begin(router: &Router) -> Result<Tx, Error> {
+    let tx = router.begin_background().await?;
+    read_only::refuse_writes(&tx).await?;
+    Ok(tx)
 }
 
 /// An error and everything that led to it.

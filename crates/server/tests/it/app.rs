@@ -3,6 +3,7 @@
 use portolan_testkit::chaos_proxy::ChaosProxy;
 use portolan_testkit::children::{Guarded, eventually, run, wait_for};
 use portolan_testkit::client::{Answer, Client};
+use portolan_testkit::folder::Folder;
 use portolan_testkit::image::{Blob, Image, ManifestFile};
 use portolan_testkit::pg_cluster::{PgCluster, TestDatabase};
 use portolan_testkit::s3_server::S3Server;
@@ -13,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 /// The administrator that every registry of the tests has.
@@ -40,7 +40,7 @@ pub(crate) struct TestApp {
     environment: Vec<(String, String)>,
     database: TestDatabase,
     /// Of the process: its log, and the blobs of the first process of a registry.
-    folder: TempDir,
+    folder: Folder,
     blobs: PathBuf,
     bucket: Option<String>,
 }
@@ -168,10 +168,7 @@ impl TestApp {
     }
 
     fn launch(options: Options, database: TestDatabase, url: &str) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("portolan-it-")
-            .tempdir()
-            .expect("a folder");
+        let folder = Folder::new("portolan-it-");
         let bucket = (options.store == Store::S3).then(|| {
             let bucket = format!("bucket-{}", unique());
             s3_server().create_bucket(&bucket);
@@ -203,10 +200,7 @@ impl TestApp {
 
     /// Another process of the same registry.
     pub(crate) fn another(&self) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("portolan-it-")
-            .tempdir()
-            .expect("a folder");
+        let folder = Folder::new("portolan-it-");
         let environment = self.environment.clone();
         let (server, address, private) = serve(&environment, folder.path());
         let (database, blobs) = (self.database.clone(), self.blobs.clone());

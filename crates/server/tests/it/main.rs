@@ -7,6 +7,7 @@ mod kill;
 mod lifecycle;
 mod listeners;
 mod quickstart;
+mod read_only;
 mod token;
 mod token_attacks;
 mod token_keys;

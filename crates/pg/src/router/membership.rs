@@ -1,0 +1,197 @@
+//! The task that tells the other processes what this one sees of the replicas, and moves members where a majority
+//! agrees. It works while this process reads, and holds a connection for a few statements every other second.
+
+use std::{sync::Weak, time::Duration};
+
+use rand::{Rng, RngExt, rngs::StdRng};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    error::Error,
+    freshness::{
+        floor::ServerId,
+        membership::{Fitness, Member, Move, Vote, moves},
+    },
+    metrics::{MemberEvent, MemberLabels, Share},
+    policy::FloorPolicy,
+    protocol::{
+        ADOPT, DRAIN, FORGET_VOTES, LOCK_MEMBERS, MEMBERS, OUT, REGISTER, RETURN, VOTE, VOTES,
+        member, vote,
+    },
+    router::Servers,
+    statement::Read,
+    tx::Tx,
+};
+
+/// Tells, and moves, until `shutdown`.
+pub(crate) async fn run(
+    servers: Weak<Servers>,
+    policy: FloorPolicy,
+    mut rng: StdRng,
+    shutdown: CancellationToken,
+) {
+    loop {
+        // Not in step with the other processes.
+        let pause = policy.vote_every.mul_f64(rng.random_range(0.8..=1.2));
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+        let Some(servers) = servers.upgrade() else {
+            return;
+        };
+        if !servers.poller.has_read_within(policy.vote_for) {
+            continue;
+        }
+        let round = async {
+            if let Err(error) = servers.vote_and_move(&mut rng).await {
+                tracing::debug!(%error, "the replicas' membership could not be looked after");
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = round => {}
+        }
+    }
+}
+
+/// A drain that this process has begun or taken over.
+struct Drain {
+    server: ServerId,
+    token: Uuid,
+}
+
+impl Servers {
+    /// One round. Cancel safe: each transaction is whole or not there, and a drain without its end is adopted.
+    async fn vote_and_move(&self, rng: &mut StdRng) -> Result<(), Error> {
+        let silence = self.knowledge.silence();
+        let seen = self.look(silence).await;
+        let (members, votes) = self.tell(&seen).await?;
+        let planned = moves(&members, &votes, silence);
+        if planned.is_empty() {
+            return Ok(());
+        }
+        let drains = self.carry_out(&planned, rng).await?;
+        if drains.is_empty() {
+            return Ok(());
+        }
+        // By this process's own clock, from the COMMIT that began them. No connection is held meanwhile.
+        sleep(silence).await;
+        self.finish(&drains).await
+    }
+
+    /// Has each replica asked, and says what came of it.
+    pub(crate) async fn look(&self, silence: Duration) -> Vec<(ServerId, Fitness)> {
+        let asked = self.replicas.iter().map(|replica| async {
+            match timeout(self.floors.probe_timeout, replica.lanes.prove()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => replica.guard.failed(&error),
+                Err(_elapsed) => replica.guard.unanswered(),
+            }
+            let server = replica.guard.server()?;
+            Some((server, replica.guard.fitness(silence)))
+        });
+        let found = futures::future::join_all(asked).await;
+        found.into_iter().flatten().collect()
+    }
+
+    /// Writes what was found, registers what is new and fit, and reads what everybody found.
+    async fn tell(&self, seen: &[(ServerId, Fitness)]) -> Result<(Vec<Member>, Vec<Vote>), Error> {
+        let tx = self.begin_control().await?;
+        let names: Vec<&str> = seen.iter().map(|(server, _)| server.as_str()).collect();
+        let words: Vec<&str> = seen.iter().map(|(_, fitness)| fitness.as_str()).collect();
+        tx.execute(&VOTE, &[&self.process, &names, &words]).await?;
+        // Where every batch asks for a floor of its own nobody needs to wait for a replica.
+        if self.mode.keeps_floors() {
+            let fit: Vec<&str> = seen
+                .iter()
+                .filter(|(_, fitness)| *fitness == Fitness::Fit)
+                .map(|(server, _)| server.as_str())
+                .collect();
+            let registered = tx.execute(&REGISTER, &[&fit]).await?;
+            if registered > 0 {
+                self.count_members(MemberEvent::Registered, registered);
+            }
+        }
+        tx.execute(&FORGET_VOTES, &[]).await?;
+        let members = tx.query(&MEMBERS, &[]).await?;
+        let votes = tx.query(&VOTES, &[]).await?;
+        drop(tx.commit().await?);
+        let members = members.iter().map(member).collect::<Result<_, _>>()?;
+        let votes = votes.iter().filter_map(|row| vote(row).transpose());
+        Ok((members, votes.collect::<Result<_, _>>()?))
+    }
+
+    /// Makes the moves, one process at a time; returns the drains that this one must end.
+    async fn carry_out(&self, planned: &[Move], rng: &mut StdRng) -> Result<Vec<Drain>, Error> {
+        let mut drains = Vec::new();
+        let tx = self.begin_control().await?;
+        // Two that drain at the same time must not both think that another one is left.
+        tx.query(&LOCK_MEMBERS, &[]).await?;
+        for planned in planned {
+            let fresh = random_token(rng);
+            let (server, event, moved) = match planned {
+                Move::Drain {
+                    server,
+                    even_the_last,
+                } => {
+                    let moved = tx
+                        .execute(&DRAIN, &[&server.as_str(), &fresh, even_the_last])
+                        .await?;
+                    (server, MemberEvent::Draining, moved)
+                }
+                Move::Adopt { server, token } => {
+                    let moved = tx
+                        .execute(&ADOPT, &[&server.as_str(), token, &fresh])
+                        .await?;
+                    (server, MemberEvent::Adopted, moved)
+                }
+                Move::Return { server } => {
+                    let moved = tx.execute(&RETURN, &[&server.as_str()]).await?;
+                    (server, MemberEvent::Returned, moved)
+                }
+            };
+            if moved == 0 {
+                continue;
+            }
+            tracing::warn!(%server, event = event.as_str(), "replica {server}: {event}");
+            self.count_members(event, moved);
+            if !matches!(planned, Move::Return { .. }) {
+                drains.push(Drain {
+                    server: server.clone(),
+                    token: fresh,
+                });
+            }
+        }
+        drop(tx.commit().await?);
+        Ok(drains)
+    }
+
+    /// Ends the drains whose wait is over; one that somebody has adopted meanwhile is theirs.
+    async fn finish(&self, drains: &[Drain]) -> Result<(), Error> {
+        let tx = self.begin_control().await?;
+        for drain in drains {
+            let ended = tx
+                .execute(&OUT, &[&drain.server.as_str(), &drain.token])
+                .await?;
+            self.count_members(MemberEvent::Out, ended);
+        }
+        drop(tx.commit().await?);
+        Ok(())
+    }
+
+    async fn begin_control(&self) -> Result<Tx, Error> {
+        self.begin(Share::Control, &self.begin_background).await
+    }
+
+    fn count_members(&self, event: MemberEvent, count: u64) {
+        let labels = MemberLabels { event };
+        self.metrics.members.get_or_create(&labels).inc_by(count);
+    }
+}
+
+fn random_token(rng: &mut impl Rng) -> Uuid {
+    uuid::Builder::from_random_bytes(rng.random()).into_uuid()
+}

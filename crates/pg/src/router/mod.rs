@@ -1,0 +1,444 @@
+//! Who answers: the one place that knows the servers.
+//!
+//! The verbs say the need. Which server meets it, on which connection and behind which proof of freshness, is decided
+//! here and may change; each answer says who served it and why, and a counter keeps it.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `pick` | which replica a read is tried on, or why none |
+//! | `replica` | one replica, and the guard of its answers |
+//! | `list` | lists and reports |
+//! | `acknowledge` | the barrier that writes wait at |
+//! | `poller`, `watch`, `membership` | the tasks that keep what is known fresh |
+//! | `knowledge` | what is known |
+//! | `mode` | how freshness is proven |
+//! | `status` | all of it, for people |
+
+mod acknowledge;
+mod knowledge;
+mod list;
+mod membership;
+mod mode;
+mod pick;
+mod poller;
+pub(crate) mod replica;
+mod status;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::Instant;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use uuid::Uuid;
+
+pub(crate) use self::{knowledge::Knowledge, mode::Freshness};
+pub use self::{
+    list::Reader,
+    mode::FreshnessMode,
+    status::{ReadStatus, ReplicaStatus, Status},
+};
+use self::{
+    poller::Poller,
+    replica::{Replica, ReplicaGuard},
+    watch::Waiters,
+};
+use crate::{
+    conn::{Outside, Primary},
+    connect::Surroundings,
+    endpoint::Endpoint,
+    error::Error,
+    freshness::clock::{BootClock, Clock},
+    identify::ClusterId,
+    lane::{Lanes, Refused, primary::PrimaryGuard},
+    metrics::{Metrics, Need, PrimaryReason, ReadLabels, Role, Share},
+    point_read::PointRead,
+    policy::{AcquirePolicy, FloorPolicy, Policy, Shares},
+    pool::Pool,
+    tx::{Committed, Tx},
+};
+
+/// The way to the database. Cheap to clone; all clones share the connections.
+#[derive(Debug, Clone)]
+pub struct Router {
+    servers: Arc<Servers>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    #[expect(dead_code, reason = "ends the tasks when the last clone is dropped")]
+    end: Arc<DropGuard>,
+}
+
+/// Everything behind the verbs, shared with the tasks.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    primary: PrimaryServer,
+    replicas: Vec<Arc<Replica>>,
+    knowledge: Arc<Knowledge>,
+    poller: Arc<Poller>,
+    waiters: Arc<Waiters>,
+    mode: Arc<dyn Freshness>,
+    floors: FloorPolicy,
+    acquire: AcquirePolicy,
+    process: Uuid,
+    metrics: Metrics,
+    begin_write: String,
+    begin_background: String,
+}
+
+/// The primary's connections, and the lanes over them.
+#[derive(Debug)]
+struct PrimaryServer {
+    pool: Arc<Pool>,
+    lanes: Lanes<PrimaryGuard>,
+}
+
+/// What a transaction needs of the protocol.
+#[derive(Debug, Clone)]
+pub(crate) struct Protocol {
+    pub(crate) knowledge: Arc<Knowledge>,
+    pub(crate) mode: Arc<dyn Freshness>,
+}
+
+/// An answer, and who gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served<T> {
+    /// The answer.
+    pub value: T,
+    /// Who gave it, and why they.
+    pub by: ServedBy,
+}
+
+/// Who served a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedBy {
+    /// The primary.
+    Primary {
+        /// Why not a replica.
+        reason: PrimaryReason,
+    },
+    /// A replica that was provably fresh enough.
+    Replica,
+    /// A replica, while the primary is lost: it may miss what was acknowledged last.
+    Stale {
+        /// How long ago the primary was last heard of.
+        age: Duration,
+    },
+}
+
+impl Router {
+    /// Prepares the connections; makes none. The first request does.
+    ///
+    /// `seed` decides every random choice (jitter of ages and of back-off, the name of the process): a fleet needs
+    /// different seeds, a test the same. Must be called inside a tokio runtime, where its tasks run until
+    /// [`Router::close`] or until the last clone is dropped.
+    pub fn connect(
+        policy: Policy,
+        primary: Endpoint,
+        replicas: Vec<Endpoint>,
+        metrics: Metrics,
+        seed: u64,
+    ) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let process = uuid::Builder::from_random_bytes(rng.random()).into_uuid();
+        let clock: Arc<dyn Clock> = Arc::new(BootClock);
+        let knowledge = Arc::new(Knowledge::new(Arc::clone(&clock)));
+        let surroundings = Surroundings {
+            knowledge: Arc::clone(&knowledge),
+            cluster: ClusterId::default(),
+            process,
+        };
+        let mode: Arc<dyn Freshness> = policy.floors.mode.of_process(process).into();
+        let floors = policy.floors;
+        let acquire = policy.acquire;
+        let (begin_write, begin_background) = (
+            begin(&policy, policy.limits.write),
+            begin(&policy, policy.limits.background),
+        );
+        let pool = Arc::new(Pool::new(
+            Role::Primary,
+            primary,
+            policy.clone(),
+            surroundings.clone(),
+            metrics.clone(),
+            &mut rng,
+        ));
+        let poller = Arc::new(Poller::new(
+            Arc::clone(&knowledge),
+            Arc::clone(&pool),
+            Arc::clone(&mode),
+            floors,
+        ));
+        let replica_policy = Policy {
+            shares: Shares::of_replica(),
+            pooler: false,
+            ..policy
+        };
+        let replicas = replicas.into_iter().enumerate().map(|(index, endpoint)| {
+            let name = endpoint.name();
+            let pool = Arc::new(Pool::new(
+                Role::Replica,
+                endpoint,
+                replica_policy.clone(),
+                surroundings.clone(),
+                metrics.clone(),
+                &mut rng,
+            ));
+            let guard = Arc::new(ReplicaGuard::new(
+                Arc::clone(&knowledge),
+                Arc::clone(&poller),
+                Arc::clone(&mode),
+                floors.stale_after,
+            ));
+            let lanes = Lanes::new(&pool, Arc::clone(&clock), Arc::clone(&guard));
+            Arc::new(Replica::new(index, name, pool, lanes, guard))
+        });
+        let replicas = replicas.collect();
+        let guard = Arc::new(PrimaryGuard::new(Arc::clone(&knowledge)));
+        let servers = Arc::new(Servers {
+            primary: PrimaryServer {
+                lanes: Lanes::new(&pool, clock, guard),
+                pool,
+            },
+            replicas,
+            knowledge,
+            poller,
+            waiters: Arc::default(),
+            mode,
+            floors,
+            acquire,
+            process,
+            metrics,
+            begin_write,
+            begin_background,
+        });
+        let tasks = TaskTracker::new();
+        let shutdown = CancellationToken::new();
+        servers.start(&tasks, &shutdown, &mut rng);
+        let end = Arc::new(shutdown.clone().drop_guard());
+        Self {
+            servers,
+            tasks,
+            shutdown,
+            end,
+        }
+    }
+
+    /// A point read that sees everything acknowledged before it began: tags, rights, presence, storage keys.
+    ///
+    /// Cancel safe: a key that was not sent is not asked.
+    pub async fn read_fresh<R: PointRead>(
+        &self,
+        key: R::Key,
+    ) -> Result<Served<Option<R::Row>>, Error> {
+        self.servers.point_read::<R>(Need::Fresh, key).await
+    }
+
+    /// A point read of immutable bytes by digest, once a fresh read of the same request has shown them present. A
+    /// replica's miss is asked again of the primary.
+    ///
+    /// Never for presence and never for a storage key: it may answer from before a deletion. Cancel safe as
+    /// [`Router::read_fresh`].
+    pub async fn read_any<R: PointRead>(
+        &self,
+        key: R::Key,
+    ) -> Result<Served<Option<R::Row>>, Error> {
+        self.servers.point_read::<R>(Need::Any, key).await
+    }
+
+    /// Someone to ask for lists and reports that show everything acknowledged before each of them.
+    pub fn read_list(&self) -> Reader {
+        Reader::new(Arc::clone(&self.servers))
+    }
+
+    /// The primary, for reads that must come from it: of what this process is about to change, or of the database's
+    /// own state. Takes its connection from the housekeeping share.
+    ///
+    /// Cancel safe: whoever goes away leaves the queue.
+    pub async fn read_primary(&self) -> Result<Primary, Error> {
+        let lease = self.servers.primary.pool.acquire(Share::Control).await?;
+        Ok(Primary(Outside::new(lease)))
+    }
+
+    /// Begins a transaction for a request.
+    ///
+    /// Cancel safe: whoever goes away leaves the queue, or a transaction that is rolled back.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        let servers = &self.servers;
+        servers.begin(Share::Writes, &servers.begin_write).await
+    }
+
+    /// Begins a transaction for a job: fewer connections, more time. Cancel safe as [`Router::begin`].
+    pub async fn begin_background(&self) -> Result<Tx, Error> {
+        let servers = &self.servers;
+        servers
+            .begin(Share::Background, &servers.begin_background)
+            .await
+    }
+
+    /// Waits until every server that may serve a read would show this change, so that the client may be told of it;
+    /// at the latest until no floor is left that does not cover it (`s_ms` of `portolan_pg.cluster_epoch`, 500 ms).
+    ///
+    /// Cancel safe: the change stands; nobody has been told.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EpochChanged`] where another primary has taken over since: the change may be lost.
+    pub async fn acknowledge(&self, committed: Committed) -> Result<(), Error> {
+        self.servers.acknowledge(committed).await
+    }
+
+    /// Asks the primary for a sign of life. Cancel safe.
+    pub async fn ping_primary(&self) -> Result<(), Error> {
+        let lease = self.servers.primary.pool.acquire(Share::Control).await?;
+        lease.command("ping", "").await
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.servers.primary.pool.shared.policy
+    }
+
+    /// Whether the last attempt to connect to the primary succeeded, or none was needed. Asks nobody.
+    pub fn primary_reachable(&self) -> bool {
+        self.servers.primary.pool.is_reachable()
+    }
+
+    /// Whether reads are served from a replica although the primary is lost.
+    pub fn serves_stale(&self) -> bool {
+        !self.servers.replicas.is_empty() && self.servers.stale_for().is_some()
+    }
+
+    /// Sends everybody away who waits, closes the connections, and returns when those still lent have come back.
+    ///
+    /// Cancel safe: closing goes on; only the waiting ends.
+    pub async fn close(&self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let replicas = self.servers.replicas.iter();
+        futures::future::join_all(replicas.map(|replica| replica.pool.close())).await;
+        self.servers.primary.pool.close().await;
+    }
+}
+
+/// What a transaction whose statements may each take `limit` begins with.
+fn begin(policy: &Policy, limit: Duration) -> String {
+    // Behind a pooler nothing is set per session, and what the role has is meant for lanes.
+    let durable = if policy.pooler {
+        "; SET LOCAL synchronous_commit = on"
+    } else {
+        ""
+    };
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; SET LOCAL plan_cache_mode = auto{durable}",
+        limit.as_millis(),
+    )
+}
+
+impl Servers {
+    /// Starts the tasks, where there are replicas to keep an eye on.
+    fn start(
+        self: &Arc<Self>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+        rng: &mut StdRng,
+    ) {
+        if self.replicas.is_empty() {
+            return;
+        }
+        let mut fork = || StdRng::seed_from_u64(rng.random());
+        tasks.spawn(Arc::clone(&self.poller).run(fork(), shutdown.clone()));
+        tasks.spawn(membership::run(
+            Arc::downgrade(self),
+            self.floors,
+            fork(),
+            shutdown.clone(),
+        ));
+        for replica in &self.replicas {
+            tasks.spawn(watch::run(
+                Arc::clone(replica),
+                Arc::clone(&self.waiters),
+                self.floors,
+                shutdown.clone(),
+            ));
+        }
+    }
+
+    async fn begin(&self, share: Share, begin: &str) -> Result<Tx, Error> {
+        let lease = self.primary.pool.acquire(share).await?;
+        let protocol = Protocol {
+            knowledge: Arc::clone(&self.knowledge),
+            mode: Arc::clone(&self.mode),
+        };
+        Tx::begin(lease, begin, protocol).await
+    }
+
+    async fn point_read<R: PointRead>(
+        &self,
+        need: Need,
+        key: R::Key,
+    ) -> Result<Served<Option<R::Row>>, Error> {
+        let began = Instant::now();
+        let half = self.acquire.read / 2;
+        let reason = match self.pick(need) {
+            // So that there is time left for the primary.
+            Ok(replica) => match self
+                .ask_replica::<R>(replica, need, &key, began + half)
+                .await
+            {
+                Ok(served) => return Ok(served),
+                Err(reason) => reason,
+            },
+            Err(reason) => reason,
+        };
+        // A replica that hung with the key in flight may have taken all there was.
+        let deadline = (began + self.acquire.read).max(Instant::now() + half);
+        let (value, _) = match self.primary.lanes.ask::<R>(need, key, deadline).await {
+            Ok(answer) => answer,
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Elsewhere(_)) => return Err(Error::NotPrimary),
+        };
+        let by = ServedBy::Primary { reason };
+        self.count_read(need, by);
+        Ok(Served { value, by })
+    }
+
+    /// Asks one replica. `Err` sends the caller to the primary.
+    async fn ask_replica<R: PointRead>(
+        &self,
+        replica: &Replica,
+        need: Need,
+        key: &R::Key,
+        deadline: Instant,
+    ) -> Result<Served<Option<R::Row>>, PrimaryReason> {
+        let asked = replica.lanes.ask::<R>(need, key.clone(), deadline);
+        let (value, by) = match asked.await {
+            Ok(answer) => answer,
+            Err(Refused::Elsewhere(reason)) => return Err(reason),
+            Err(Refused::Failed(error)) => {
+                tracing::debug!(%error, replica = replica.index, "a replica did not answer; asking the primary");
+                replica.guard.failed(&error);
+                return Err(PrimaryReason::ReplicaFailed);
+            }
+        };
+        let absent = match need {
+            Need::Any => value.is_none(),
+            Need::Fresh | Need::List => R::is_absent(value.as_ref()),
+        };
+        // What only turns "unknown" into "here" does not wait for the replicas, so "unknown" is the primary's to say.
+        if absent && !matches!(by, ServedBy::Stale { .. }) {
+            return Err(PrimaryReason::Absent);
+        }
+        self.count_read(need, by);
+        Ok(Served { value, by })
+    }
+
+    fn count_read(&self, need: Need, by: ServedBy) {
+        self.metrics
+            .reads
+            .get_or_create(&ReadLabels::of(need, by))
+            .inc();
+    }
+}

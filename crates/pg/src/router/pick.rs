@@ -1,0 +1,69 @@
+//! Which replica a read is tried on.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    metrics::{Need, PrimaryReason},
+    router::{Servers, replica::Replica},
+};
+
+impl Servers {
+    /// The replica that a read of this need is tried on first, or why it goes to the primary.
+    pub(crate) fn pick(&self, need: Need) -> Result<&Replica, PrimaryReason> {
+        if self.replicas.is_empty() {
+            return Err(PrimaryReason::NoReplica);
+        }
+        let polled = self.poller.read_arrived();
+        if self.stale_for().is_some() {
+            return self.pick_stale().ok_or(PrimaryReason::ReplicaUnreachable);
+        }
+        if need != Need::Any && !polled {
+            // The first read after a pause: no floor is in lease, and the connection to be proven on is to be made.
+            self.watch_all();
+            return Err(PrimaryReason::Idle);
+        }
+        self.pick_fresh(need)
+    }
+
+    /// For how long the primary has been silent, once reads go on without it.
+    pub(crate) fn stale_for(&self) -> Option<Duration> {
+        self.knowledge.primary_lost(self.floors.stale_after?)
+    }
+
+    /// The one with the shortest queue of those that are expected to serve.
+    fn pick_fresh(&self, need: Need) -> Result<&Replica, PrimaryReason> {
+        let mut reason = PrimaryReason::NoReplica;
+        let mut best: Option<(&Arc<Replica>, usize)> = None;
+        for replica in &self.replicas {
+            match replica.guard.resting() {
+                // How late it is does not matter for bytes that never change.
+                Some(PrimaryReason::Behind) if need == Need::Any => {}
+                Some(rests) => {
+                    reason = rests;
+                    replica.watched.notify_one();
+                    continue;
+                }
+                None => {}
+            }
+            let waiting = replica.lanes.waiting();
+            if best.is_none_or(|(_, least)| waiting < least) {
+                best = Some((replica, waiting));
+            }
+        }
+        best.map(|(replica, _)| &**replica).ok_or(reason)
+    }
+
+    /// The one that shows most, of those that answer.
+    fn pick_stale(&self) -> Option<&Replica> {
+        let reachable = self.replicas.iter().filter(|replica| {
+            let reachable = replica.guard.is_reachable();
+            if !reachable {
+                replica.watched.notify_one();
+            }
+            reachable
+        });
+        reachable
+            .max_by_key(|replica| replica.guard.observation().map(|seen| seen.mark))
+            .map(|replica| &**replica)
+    }
+}

@@ -1,0 +1,154 @@
+//! What the router knows, for people: `portolan doctor` and the private listener.
+
+use std::time::Duration;
+
+use crate::{
+    freshness::membership::{Member, Service},
+    metrics::{Need, PrimaryReason, Share},
+    protocol::{MEMBERS, member},
+    router::{FreshnessMode, Router, Servers, replica::Replica},
+};
+
+/// Everything the router knows at one moment.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// How freshness is proven.
+    pub mode: FreshnessMode,
+    /// The history of the database, once the primary has told it.
+    pub epoch: Option<String>,
+    /// How old the newest floor is; `None`: there is none, because nobody has read for a while.
+    pub floor_age: Option<Duration>,
+    /// For how long the primary has not answered, if it does not.
+    pub primary_failing: Option<Duration>,
+    /// For how long reads have been served without the primary.
+    pub stale_for: Option<Duration>,
+    /// The replicas of the configuration, in its order.
+    pub replicas: Vec<ReplicaStatus>,
+    /// Servers that other processes read from and this one does not know; writes wait for these by the timer.
+    pub unknown_members: Vec<String>,
+    /// Who would serve each kind of read now.
+    pub reads: Vec<ReadStatus>,
+}
+
+/// One replica.
+#[derive(Debug, Clone)]
+pub struct ReplicaStatus {
+    /// Its address in the configuration.
+    pub endpoint: String,
+    /// What it reports of itself; `None`: it has not answered yet.
+    pub server: Option<String>,
+    /// `serving`, `draining` or `out` in the cluster; `None`: not registered, or the primary does not answer.
+    pub state: Option<&'static str>,
+    /// What this process finds of it: `fit`, or what is wrong.
+    pub fitness: &'static str,
+    /// How late it is.
+    pub lag: Option<Duration>,
+    /// By how many bytes of the log, or beats of the beacon.
+    pub distance: Option<u64>,
+    /// Why no read is sent to it now, if none is.
+    pub resting: Option<PrimaryReason>,
+}
+
+/// Who would serve a kind of read.
+#[derive(Debug, Clone)]
+pub struct ReadStatus {
+    /// Which kind.
+    pub need: &'static str,
+    /// The replica's address; `None`: the primary.
+    pub replica: Option<String>,
+    /// Why the primary.
+    pub reason: Option<PrimaryReason>,
+}
+
+impl Router {
+    /// What is known now. Asks the replicas how far they are and the primary who serves, each within its bound, so that
+    /// the answer does not depend on whether somebody has read lately.
+    ///
+    /// Cancel safe.
+    pub async fn status(&self) -> Status {
+        let servers = &self.servers;
+        servers.poller.read_arrived();
+        let deadline = tokio::time::Instant::now() + servers.floors.probe_timeout;
+        let began = servers.knowledge.now();
+        if !servers.replicas.is_empty() {
+            servers.poller.floor_after(began, deadline).await;
+            servers.look(servers.knowledge.silence()).await;
+        }
+        let members = servers.members().await.unwrap_or_default();
+        servers.status(&members)
+    }
+}
+
+impl Servers {
+    async fn members(&self) -> Result<Vec<Member>, crate::Error> {
+        let lease = self.primary.pool.acquire(Share::Control).await?;
+        let rows = lease.query(&MEMBERS, &[]).await?;
+        rows.iter().map(member).collect()
+    }
+
+    fn status(&self, members: &[Member]) -> Status {
+        let now = self.knowledge.now();
+        let replicas: Vec<ReplicaStatus> = self
+            .replicas
+            .iter()
+            .map(|replica| self.replica_status(replica, members))
+            .collect();
+        let unknown_members = members
+            .iter()
+            .filter(|member| member.service != Service::Out)
+            .map(|member| member.server.to_string())
+            .filter(|server| {
+                let known = |replica: &ReplicaStatus| replica.server.as_ref() == Some(server);
+                !replicas.iter().any(known)
+            })
+            .collect();
+        Status {
+            mode: self.floors.mode,
+            epoch: self.knowledge.epoch().map(|epoch| epoch.0.to_string()),
+            floor_age: self
+                .knowledge
+                .newest_floor()
+                .map(|floor| now.since(floor.sent_at)),
+            primary_failing: self.knowledge.primary_failing(),
+            stale_for: self.stale_for(),
+            replicas,
+            unknown_members,
+            reads: [Need::Fresh, Need::Any, Need::List]
+                .map(|need| self.read_status(need))
+                .to_vec(),
+        }
+    }
+
+    fn replica_status(&self, replica: &Replica, members: &[Member]) -> ReplicaStatus {
+        let server = replica.guard.server();
+        let lag = replica
+            .guard
+            .observation()
+            .map(|seen| self.knowledge.lag(seen.mark));
+        let member = members
+            .iter()
+            .find(|member| Some(&member.server) == server.as_ref());
+        ReplicaStatus {
+            endpoint: replica.name.clone(),
+            server: server.map(|server| server.to_string()),
+            state: member.map(|member| match member.service {
+                Service::Serving => "serving",
+                Service::Draining { .. } => "draining",
+                Service::Out => "out",
+            }),
+            fitness: replica.guard.fitness(self.knowledge.silence()).as_str(),
+            lag: lag.map(|lag| lag.time),
+            distance: lag.map(|lag| lag.distance),
+            resting: replica.guard.resting(),
+        }
+    }
+
+    fn read_status(&self, need: Need) -> ReadStatus {
+        let picked = self.pick(need);
+        ReadStatus {
+            need: need.as_str(),
+            replica: picked.ok().map(|replica| replica.name.clone()),
+            reason: picked.err(),
+        }
+    }
+}
