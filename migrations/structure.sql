@@ -95,7 +95,6 @@ CREATE TABLE portolan_pg.cluster_epoch (
 CREATE TABLE portolan_pg.process_replica (
     process uuid NOT NULL,
     seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    healthy_since timestamp with time zone,
     server_id text NOT NULL COLLATE pg_catalog."C",
     standing text NOT NULL COLLATE pg_catalog."C",
     standing_since timestamp with time zone DEFAULT now() NOT NULL,
