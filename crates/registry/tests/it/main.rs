@@ -20,5 +20,5 @@ mod upload_claims;
 mod upload_digest;
 mod upload_ends;
 mod upload_failures;
-mod upload_kill;
+mod upload_killed;
 mod upload_random;
