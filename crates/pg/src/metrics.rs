@@ -164,12 +164,16 @@ words! {
         Any = "any",
         /// A list that shows everything acknowledged before.
         List = "list",
+        /// The same, of what did not wait at the barrier.
+        ListOfNew = "list_of_new",
     }
 }
 
 words! {
     /// Why the primary served a read.
     pub PrimaryReason {
+        /// Only the primary is sure to have what was asked for.
+        Asked = "asked",
         /// There is no replica.
         NoReplica = "no_replica",
         /// It was the first read after a pause: no floor was in lease.

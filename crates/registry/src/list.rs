@@ -86,7 +86,7 @@ impl Registry {
                 more: false,
             });
         }
-        let reader = self.router().read_list();
+        let reader = self.router().read_list_of_new();
         let mut found = catalog::list(&reader, &caller.principal, last, page + 1).await?;
         let more = found.len() > page;
         found.truncate(page);
@@ -107,7 +107,7 @@ impl Registry {
         if !caller.catalog_in_scope() {
             return Err(Error::InsufficientScope);
         }
-        let reader = self.router().read_list();
+        let reader = self.router().read_list_of_new();
         Ok(catalog::search(&reader, &caller.principal, query, self.page(wanted)).await?)
     }
 }

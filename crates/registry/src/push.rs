@@ -103,7 +103,8 @@ impl Registry {
         let mut prepared = prepare(&request)?;
         // Boxed: it is the largest step of the future, and over before the transaction begins.
         prepared.row.platform = Box::pin(self.platform(caller, name, &prepared.manifest)).await;
-        let acknowledge = if prepared.tags.is_empty() {
+        // A manifest is in the list of its tags, or of its subject's referrers, or in none.
+        let acknowledge = if prepared.tags.is_empty() && prepared.manifest.subject().is_none() {
             Acknowledge::AtCommit
         } else {
             Acknowledge::WhenVisible

@@ -13,9 +13,11 @@ const ATTEMPTS: u32 = 3;
 /// Whether the acknowledgement must wait until every serving replica shows the write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Acknowledge {
-    /// Tag moves, every delete, and changes of rights: what readers could otherwise see undone.
+    /// Tag moves, every delete, and changes of rights: what readers could otherwise see undone. And what a list of a
+    /// replica's would lack, as that is no negative answer: referrers.
     WhenVisible,
-    /// What only turns "unknown" into "here": replicas' negative answers are confirmed on the primary.
+    /// What only turns "unknown" into "here": replicas' negative answers are confirmed on the primary, and the catalog,
+    /// where new repositories are, is the primary's.
     AtCommit,
 }
 

@@ -18,11 +18,12 @@ use crate::{
 #[derive(Debug)]
 pub struct Reader {
     servers: Arc<Servers>,
+    need: Need,
 }
 
 impl Reader {
-    pub(crate) fn new(servers: Arc<Servers>) -> Self {
-        Self { servers }
+    pub(crate) fn new(servers: Arc<Servers>, need: Need) -> Self {
+        Self { servers, need }
     }
 }
 
@@ -33,8 +34,8 @@ impl Read for Reader {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
         // Boxed, so that whoever holds this future does not carry the whole of two tries.
-        let (rows, by) = Box::pin(self.servers.list(statement, params)).await?;
-        self.servers.count_read(Need::List, by);
+        let (rows, by) = Box::pin(self.servers.list(self.need, statement, params)).await?;
+        self.servers.count_read(self.need, by);
         Ok(rows)
     }
 }
@@ -43,10 +44,11 @@ impl Servers {
     /// Cancel safe as [`Outside::query`]: whoever goes away leaves the queue.
     async fn list(
         &self,
+        need: Need,
         statement: &'static Statement,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<(Vec<Row>, ServedBy), Error> {
-        let reason = match self.pick(Need::List) {
+        let reason = match self.pick(need) {
             Ok(replica) => match self.list_on(replica, statement, params).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(reason)) => reason,

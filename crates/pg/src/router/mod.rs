@@ -250,7 +250,13 @@ impl Router {
 
     /// Someone to ask for lists and reports that show everything acknowledged before each of them.
     pub fn read_list(&self) -> Reader {
-        Reader::new(Arc::clone(&self.servers))
+        Reader::new(Arc::clone(&self.servers), Need::List)
+    }
+
+    /// As [`Router::read_list`], for lists of what need not have waited at the barrier ([`Router::acknowledge`]). That
+    /// a list lacks an entry looks like no negative answer, and so the whole list is the primary's to say.
+    pub fn read_list_of_new(&self) -> Reader {
+        Reader::new(Arc::clone(&self.servers), Need::ListOfNew)
     }
 
     /// The primary, for reads that must come from it: of what this process is about to change, or of the database's
@@ -425,7 +431,7 @@ impl Servers {
         };
         let absent = match need {
             Need::Any => value.is_none(),
-            Need::Fresh | Need::List => R::is_absent(value.as_ref()),
+            Need::Fresh | Need::List | Need::ListOfNew => R::is_absent(value.as_ref()),
         };
         // What only turns "unknown" into "here" does not wait for the replicas, so "unknown" is the primary's to say.
         if absent && !matches!(by, ServedBy::Stale { .. }) {

@@ -17,6 +17,9 @@ impl Servers {
         if self.stale_for().is_some() {
             return self.pick_stale().ok_or(PrimaryReason::ReplicaUnreachable);
         }
+        if need == Need::ListOfNew {
+            return Err(PrimaryReason::Asked);
+        }
         if need != Need::Any && !polled {
             // The first read after a pause: no floor is in lease, and the connection to be proven on is to be made.
             self.watch_all();

@@ -113,7 +113,7 @@ impl Servers {
             stale_for: self.stale_for(),
             replicas,
             unknown_members,
-            reads: [Need::Fresh, Need::Any, Need::List]
+            reads: [Need::Fresh, Need::Any, Need::List, Need::ListOfNew]
                 .map(|need| self.read_status(need))
                 .to_vec(),
         }

@@ -9,6 +9,7 @@ mod push_related;
 mod races;
 mod races_upload;
 mod read_only;
+mod replicas;
 mod rights;
 mod staged;
 mod storm;

@@ -17,7 +17,7 @@ use portolan_registry::upload::{ClaimSettings, UploadBody, UploadSettings, Uploa
 use portolan_registry::{BlobSource, Caller, Error, Limits, Parts, Purpose, Registry, Stores};
 use portolan_testkit::children::PATIENCE;
 use portolan_testkit::children::eventually;
-use portolan_testkit::pg_cluster::{PgCluster, Session, TestDatabase};
+use portolan_testkit::pg_cluster::{PgCluster, PgReplica, Session, TestDatabase};
 use portolan_testkit::s3_server::S3Server;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -71,7 +71,11 @@ async fn migrated() -> TestDatabase {
 
 impl Site {
     pub(crate) async fn new(kind: Kind) -> Self {
-        let database = migrated().await;
+        Self::on(migrated().await, kind).await
+    }
+
+    /// On a database that has the schema.
+    pub(crate) async fn on(database: TestDatabase, kind: Kind) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let bucket = format!("registry-{number}");
         if kind == Kind::S3 {
@@ -107,6 +111,13 @@ impl Site {
     /// A way to the database beside the processes.
     pub(crate) fn router(&self) -> Router {
         router(&self.database)
+    }
+
+    /// A way to the database and to its replicas.
+    pub(crate) fn router_over(&self, replicas: &[PgReplica]) -> Router {
+        let url = |replica: &PgReplica| endpoint(&replica.server().url(self.database.name()));
+        let replicas = replicas.iter().map(url).collect();
+        connect(endpoint(self.database.url()), replicas)
     }
 
     /// A session beside `sql`.
@@ -254,6 +265,14 @@ impl Site {
 
 /// With patience: a machine that compiles beside the tests is no overload to be told about.
 fn router(database: &TestDatabase) -> Router {
+    connect(endpoint(database.url()), Vec::new())
+}
+
+fn endpoint(url: &str) -> Endpoint {
+    Endpoint::parse(&SecretString::from(url)).unwrap()
+}
+
+fn connect(primary: Endpoint, replicas: Vec<Endpoint>) -> Router {
     let acquire = AcquirePolicy {
         read: PATIENCE,
         write: PATIENCE,
@@ -272,8 +291,7 @@ fn router(database: &TestDatabase) -> Router {
         limits,
         ..Policy::default()
     };
-    let endpoint = Endpoint::parse(&SecretString::from(database.url())).unwrap();
-    Router::connect(policy, endpoint, Vec::new(), Metrics::unregistered(), 7)
+    Router::connect(policy, primary, replicas, Metrics::unregistered(), 7)
 }
 
 async fn account(router: &Router, name: &str, superuser: bool) -> Caller {
