@@ -143,12 +143,57 @@ start_postgres() {
         { cat "$SCRATCH/postgres.log" >&2; die 'Postgres did not start'; }
 }
 
-# sql DATABASE STATEMENT
+# sql DATABASE STATEMENT [PORT]
 sql() {
     local psql
     psql=$(postgres_bin)/psql
     [ -x "$psql" ] || psql=psql
-    "$psql" -X -q -A -t -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$POSTGRES_PORT" -U portolan -d "$1" -c "$2"
+    "$psql" -X -q -A -t -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "${3:-$POSTGRES_PORT}" -U portolan -d "$1" -c "$2"
+}
+
+REPLICA_PORTS=()
+REPLICA_PIDS=()
+
+# start_replicas COUNT: streaming replicas of that server; adds to REPLICA_PORTS and REPLICA_PIDS. Whatever
+# `start_portolan` starts from then on reads from them.
+start_replicas() {
+    local bin port data number
+    # Only some of the programs may be linked where `postgres` was found.
+    bin=$(dirname "$(readlink -f "$(postgres_bin)/postgres")")
+    for ((number = 0; number < $1; number++)); do
+        port=$(free_port)
+        data=$SCRATCH/replica-$port
+        # As whoever owns the primary's folder; it makes the new one.
+        chmod 777 "$SCRATCH"
+        (cd / && LC_ALL=C unprivileged "$bin/pg_basebackup" --write-recovery-conf --checkpoint=fast --no-sync \
+            -h 127.0.0.1 -p "$POSTGRES_PORT" -U portolan -D "$data") > "$data.log" 2>&1 ||
+            { cat "$data.log" >&2; die 'pg_basebackup failed'; }
+        chmod 711 "$SCRATCH"
+        (cd / && LC_ALL=C unprivileged "$bin/postgres" -D "$data" -p "$port" -k '' \
+            -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=100) >> "$data.log" 2>&1 < /dev/null &
+        REPLICA_PIDS+=($!)
+        REPLICA_PORTS+=("$port")
+        at_end "stop_process $! INT"
+        until_true 30 grep -q '^ready' "$data/postmaster.pid" || { cat "$data.log" >&2; die 'a replica did not start'; }
+    done
+}
+
+# lag_replicas MILLISECONDS: each commit is replayed so long after it happened.
+lag_replicas() {
+    local port
+    for port in "${REPLICA_PORTS[@]}"; do
+        sql postgres "ALTER SYSTEM SET recovery_min_apply_delay = '$1ms'" "$port"
+        sql postgres 'SELECT pg_reload_conf()' "$port" > /dev/null
+    done
+}
+
+stop_replicas() {
+    local pid
+    for pid in "${REPLICA_PIDS[@]}"; do
+        stop_process "$pid" INT
+    done
+    REPLICA_PORTS=()
+    REPLICA_PIDS=()
 }
 
 # --- S3 ------------------------------------------------------------------------------------------------------------
@@ -183,6 +228,12 @@ start_portolan() {
     sql postgres "CREATE DATABASE $name"
     export PORTOLAN_HTTP__LISTEN=$REGISTRY PORTOLAN_HTTP__PRIVATE_LISTEN=$PRIVATE
     export PORTOLAN_DATABASE__PRIMARY="postgres://portolan@127.0.0.1:$POSTGRES_PORT/$name"
+    # Where it is not a list it is empty: a script may go on without the replicas it had.
+    local port replicas=
+    for port in "${REPLICA_PORTS[@]}"; do
+        replicas+="${replicas:+, }\"postgres://portolan@127.0.0.1:$port/$name\""
+    done
+    export PORTOLAN_DATABASE__REPLICAS="[$replicas]"
     export PORTOLAN_SECRETS__KEY PORTOLAN_ADMIN__USERNAME=$ADMIN PORTOLAN_ADMIN__PASSWORD=$PASSWORD
     PORTOLAN_SECRETS__KEY=$(head -c 32 /dev/urandom | base64)
     export PORTOLAN_STORAGE__KIND=$store
@@ -200,4 +251,18 @@ start_portolan() {
     at_end "stop_process $PORTOLAN_PID"
     until_true 30 curl -sf -o /dev/null "http://$PRIVATE/readyz" ||
         { cat "$SCRATCH/$name.log" >&2; die 'portolan did not become ready'; }
+}
+
+# start_with_replicas NAME STORE SITE: the same, with what SITE says of replicas: `lagging` is one that is 300 ms behind,
+# `dead` two of which one dies; others have none.
+start_with_replicas() {
+    case $3 in
+        lagging) start_replicas 1 ;;
+        dead) start_replicas 2 ;;
+    esac
+    start_portolan "$1" "$2"
+    case $3 in
+        lagging) lag_replicas 300 ;;
+        dead) stop_process "${REPLICA_PIDS[0]}" KILL ;;
+    esac
 }

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Real clients against a running binary: tests/clients/run.sh [STORE..]
+# Real clients against a running binary: tests/clients/run.sh [SITE..]
 #
 # docker, podman, skopeo, crane, oras and regctl each log in, push to a private repository and pull from it; podman
 # pushes an index; skopeo, crane, oras and regctl copy it whole and delete; oras and regctl attach and discover. Every
 # check compares digests or bytes. What is pushed is made here: nothing is pulled from outside.
 #
-# The binary ($PORTOLAN, or the debug build) runs against a Postgres of its own and each STORE (directory, s3; both by
-# default). With TARGET=host:port, ADMIN and PASSWORD set, the registry there is asked instead.
+# The binary ($PORTOLAN, or the debug build) runs against a Postgres of its own and each SITE: directory, s3, lagging (a
+# folder, and a read replica 300 ms behind), dead (a folder, and two read replicas of which one has died); all by default.
+# With TARGET=host:port, ADMIN and PASSWORD set, the registry there is asked instead.
 
 source "$(dirname "$0")/../../scripts/lib.sh"
 
@@ -75,13 +76,17 @@ separate_clients() {
     mkdir -p "$DOCKER_CONFIG"
 }
 
-run_store() {
-    say "clients against the store $1:"
+run_site() {
+    local store=$1
+    say "clients against $1:"
     if [ -n "${TARGET:-}" ]; then
         REGISTRY=$TARGET
     else
-        [ "$1" != s3 ] || start_s3
-        start_portolan "clients_$1" "$1"
+        case $1 in
+            s3) start_s3 ;;
+            lagging | dead) store=directory ;;
+        esac
+        start_with_replicas "clients_$1" "$store" "$1"
     fi
     separate_clients "$1"
     local client
@@ -89,6 +94,7 @@ run_store() {
         source "$HERE/$client.sh"
     done
     [ -n "${TARGET:-}" ] || stop_process "$PORTOLAN_PID"
+    stop_replicas
 }
 
 [ -n "${TARGET:-}" ] || [ -x "$PORTOLAN" ] || die "$PORTOLAN is missing: cargo build"
@@ -100,9 +106,9 @@ scratch
 make_content
 [ -n "${TARGET:-}" ] || start_postgres
 source "$HERE/daemon.sh"
-[ "$#" -gt 0 ] || set -- directory s3
-for store in "$@"; do
-    run_store "$store"
+[ "$#" -gt 0 ] || set -- directory s3 lagging dead
+for site in "$@"; do
+    run_site "$site"
 done
 say "$PASSED passed, $FAILED failed"
 [ "$FAILED" = 0 ]

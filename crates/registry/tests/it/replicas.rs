@@ -1,9 +1,10 @@
 //! What replicas that lag would not show yet is not missed.
 
 use crate::staged::Script;
-use crate::support::{Kind, Site};
+use crate::support::{Kind, Site, name};
 use portolan_metadata::migrate;
-use portolan_testkit::image::Image;
+use portolan_registry::MountOutcome;
+use portolan_testkit::image::{Blob, Image};
 use portolan_testkit::pg_cluster::PgCluster;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ const LAG: Duration = Duration::from_millis(200);
 const ROUNDS: u64 = 24;
 
 #[tokio::test]
-async fn a_referrer_without_a_tag_and_a_new_repository_are_in_lists_at_once() {
+async fn referrers_new_repositories_and_blobs_are_found_at_once() {
     let cluster = PgCluster::start();
     let database = cluster.create_database().await;
     migrate::up(database.url()).await.unwrap();
@@ -33,8 +34,9 @@ async fn a_referrer_without_a_tag_and_a_new_repository_are_in_lists_at_once() {
     }
     replica.set_apply_delay(LAG).await;
 
+    let other = name("acme/other");
     let pushes = async {
-        for (number, referrer) in referrers.iter().enumerate() {
+        for (number, referrer) in (0..).zip(&referrers) {
             let digest = referrer.manifest.digest;
             client
                 .put(&referrer.manifest, &digest.to_string())
@@ -43,13 +45,18 @@ async fn a_referrer_without_a_tag_and_a_new_repository_are_in_lists_at_once() {
             let listed = client.referrers(subject.digest, None).await;
             assert!(listed.contains(&digest), "referrer {number}");
 
-            let name = format!("acme/new{number}");
-            site.client(&registry, &name)
+            let new = format!("acme/new{number}");
+            site.client(&registry, &new)
                 .push_blob(&image.layers[0])
                 .await;
             let page = registry.catalog(&site.caller, None, None).await.unwrap();
             let names = page.repositories.iter().map(ToString::to_string);
-            assert!(names.into_iter().any(|known| known == name), "{name}");
+            assert!(names.into_iter().any(|known| known == new), "{new}");
+
+            let blob = Blob::random(number, 100);
+            client.push_blob(&blob).await;
+            let outcome = registry.mount(&site.caller, &other, blob.digest, None);
+            assert_eq!(outcome.await.unwrap(), MountOutcome::Mounted, "{number}");
         }
     };
     // Somebody reads all the time, and so floors are there.
