@@ -1,9 +1,9 @@
 //! What can happen, one step at a time. Numbers are replicas, writers and drainers.
 
 use crate::{
-    log::Record,
+    log::{Log, Record},
     rules::Protocol,
-    state::{Connection, Phase, Stage, State},
+    state::{Connection, Phase, Stage, State, Used, Writer},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,8 +71,7 @@ impl Protocol {
         actions.extend([Action::Tick, Action::WritersTick, Action::SuspendedTick]);
         self.try_servers(state, actions);
         self.try_reader(state, actions);
-        if state.reader.batch.is_some() && !self.config.gathers {
-            // What the one read is owed is certain now, and no later record hides an earlier one.
+        if self.is_read_alone(state) {
             return;
         }
         actions.push(Action::Noise);
@@ -208,7 +207,54 @@ impl Protocol {
             Action::AnswerFromCache => self.answer_from_cache(&mut next),
             Action::AskAny(replica) => self.ask_any(&mut next, replica),
         };
-        done.map(|()| next)
+        done.map(|()| {
+            self.forget_what_is_over(&mut next);
+            next
+        })
+    }
+
+    /// Whether nothing but the one read is of interest any more: what it is owed is certain, and no later record hides
+    /// an earlier one.
+    fn is_read_alone(&self, state: &State) -> bool {
+        state.reader.batch.is_some() && !self.config.gathers
+    }
+
+    /// States that differ in nothing that can still matter are made equal.
+    fn forget_what_is_over(&self, next: &mut State) {
+        if self.is_read_alone(next) {
+            next.acknowledged = 0;
+            next.writers = [Writer::NEW; 2];
+            next.drains = [None; 2];
+            next.clocks.writers = next.clocks.reader;
+            next.clocks.steady = 0;
+            let Used {
+                ticks,
+                polls,
+                reads,
+                restarts,
+                ..
+            } = next.used;
+            next.used = Used {
+                ticks,
+                polls,
+                reads,
+                restarts,
+                ..Used::default()
+            };
+        }
+        if next.used.writes == self.config.limits.writes
+            && next.used.retries == self.config.limits.retries
+        {
+            for writer in &mut next.writers {
+                if writer.phase == Phase::Idle {
+                    *writer = Writer::NEW;
+                }
+            }
+        }
+        let follow_old = next.replicas.iter().filter(|replica| replica.history == 0);
+        if next.failed_over && follow_old.count() == 0 {
+            next.logs[0] = Log::default();
+        }
     }
 
     /// Whether `record` makes no difference to what a server shows, its position aside.

@@ -1,5 +1,7 @@
 //! The checks: the protocol holds in each configuration, and no rule of it can be left out.
 
+use std::sync::atomic::Ordering;
+
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     log::Log,
     mutant::{Group, Mutant},
     rules::Protocol,
-    state::{Clocks, Connection, Phase, Reader, Replica, Stage, State, Used, Writer},
+    state::{Clocks, Connection, Reader, Replica, Stage, State, Used, Writer},
 };
 
 const FRESH: &str = "a read returns what was acknowledged before it began, or something newer";
@@ -30,17 +32,11 @@ impl Model for Protocol {
         } else {
             Connection::None
         };
-        let writer = Writer {
-            phase: Phase::Idle,
-            epoch: 0,
-            epoch_since: 0,
-            observed: [None; 2],
-        };
         vec![State {
             logs: [Log::default(); 2],
             replicas: [Replica::default(); 2],
             failed_over: false,
-            writers: [writer; 2],
+            writers: [Writer::NEW; 2],
             drains: [None; 2],
             reader: Reader {
                 connections: [connection; 2],
@@ -69,13 +65,16 @@ impl Model for Protocol {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut properties = vec![
-            Property::always(FRESH, |_, state: &State| state.stale.is_none()),
-            Property::sometimes(SERVES, Self::is_about_to_serve),
-            Property::sometimes(BY_TIMER, |protocol, state| {
-                protocol.is_about_to_acknowledge(state, false)
-            }),
-        ];
+        let mut properties = vec![Property::always(FRESH, |protocol: &Self, state: &State| {
+            state.stale.is_none() || protocol.is_caught.swap(true, Ordering::Relaxed)
+        })];
+        if self.mutant.is_some() {
+            return properties;
+        }
+        properties.push(Property::sometimes(SERVES, Self::is_about_to_serve));
+        properties.push(Property::sometimes(BY_TIMER, |protocol, state| {
+            protocol.is_about_to_acknowledge(state, false)
+        }));
         if self.config.acknowledge == Acknowledge::Observe {
             properties.push(Property::sometimes(BY_OBSERVATION, |protocol, state| {
                 protocol.is_about_to_acknowledge(state, true)

@@ -68,6 +68,8 @@ mutants! {
     EpochDropped: Failover, 18;
     /// The primary's history is checked when a connection is made, never again: a pooler changes the server behind it.
     EpochOnlyInHook: PooledPrimary, 16;
+    /// Not a rule but an assumption (A4): the old primary still answers reads.
+    OldPrimaryAnswers: Failover, 8;
     /// A process trusts its observations as soon as it has read a new epoch.
     NoSilenceAfterEpoch: LostRow, 17;
 

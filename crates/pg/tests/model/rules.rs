@@ -1,7 +1,10 @@
 //! The decisions of the protocol as the model asks for them: those of the product, called with what the model knows.
 //! A mutant gives them something else than the truth, or does not ask.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use uuid::Uuid;
 
@@ -22,6 +25,8 @@ use crate::{
 pub(crate) struct Protocol {
     pub(crate) config: Config,
     pub(crate) mutant: Option<Mutant>,
+    /// A counterexample was found. The checker would put a longer one, if it finds one soon after, in its place.
+    pub(crate) is_caught: AtomicBool,
     servers: [ServerId; 2],
     /// The servers of each set of bits.
     sets: [Arc<[ServerId]>; 4],
@@ -39,6 +44,7 @@ impl Protocol {
         Self {
             config,
             mutant,
+            is_caught: AtomicBool::new(false),
             servers: [a, b],
             sets: sets.map(Into::into),
         }

@@ -187,6 +187,16 @@ pub(crate) struct Used {
     pub(crate) returns: u8,
 }
 
+impl Writer {
+    /// As it is at first, having known the first epoch for long.
+    pub(crate) const NEW: Self = Self {
+        phase: Phase::Idle,
+        epoch: 0,
+        epoch_since: 0,
+        observed: [None; 2],
+    };
+}
+
 impl State {
     /// The history that the primary writes.
     pub(crate) fn current(&self) -> usize {
