@@ -91,11 +91,13 @@ impl Config {
                 config.silence = 3;
                 config.drift = true;
                 config.slow_polls = true;
+                config.replicas = 2;
             }
             Group::OpenedAt => {
                 limits.noise = 1;
                 limits.restarts = 1;
                 config.connected = false;
+                config.slow_polls = true;
             }
             Group::Failover => {
                 limits.noise = 1;
@@ -110,6 +112,7 @@ impl Config {
                 limits.failover = true;
                 config.replicas = 2;
                 config.pooled_primary = true;
+                config.slow_polls = true;
             }
             Group::LostRow => {
                 limits.returns = 1;
@@ -117,6 +120,7 @@ impl Config {
                 limits.failover = true;
                 config.replicas = 2;
                 config.services = [Service::Out, Service::Out];
+                config.slow_polls = true;
             }
             Group::Positions => {
                 limits.noise = 1;
@@ -144,7 +148,9 @@ impl Config {
             Group::Barrier => {
                 limits.writes = 2;
                 limits.retries = 1;
+                limits.polls = 1;
                 config.writers = 2;
+                config.replicas = 2;
             }
             Group::Batches => {
                 limits.reads = 2;

@@ -184,19 +184,22 @@ pub(crate) fn note_epoch(writer: &mut Writer, read: u8, now: u8) {
         epoch: epoch(writer.epoch),
         since: moment(writer.epoch_since),
     });
-    if KnownEpoch::note(&mut known, epoch(read), moment(now)) {
-        writer.epoch = read;
-        writer.epoch_since = now;
-    }
+    KnownEpoch::note(&mut known, epoch(read), moment(now));
+    let known = known.expect("it was known before");
+    let since = known.since.since(Moment::after_boot(Duration::ZERO));
+    writer.epoch_since = u8::try_from(since.as_millis() / TICK.as_millis()).expect("a short run");
+    writer.epoch = read;
 }
+
+/// A tick is long beside everything that happens within it.
+const TICK: Duration = Duration::from_millis(100);
 
 fn epoch(number: u8) -> Epoch {
     Epoch(Uuid::from_u128(number.into()))
 }
 
-/// A tick is long beside everything that happens within it.
 fn ticks(count: u8) -> Duration {
-    Duration::from_millis(u64::from(count) * 100)
+    TICK * u32::from(count)
 }
 
 fn moment(reading: u8) -> Moment {
