@@ -16,6 +16,7 @@ use crate::{
 
 const FRESH: &str = "a read returns what was acknowledged before it began, or something newer";
 const SERVES: &str = "a replica serves a read";
+const SERVES_AFTER: &str = "a replica of the new primary serves a read";
 const BY_OBSERVATION: &str = "a write is acknowledged by observation";
 const BY_TIMER: &str = "a write is acknowledged by the timer";
 
@@ -75,6 +76,14 @@ impl Model for Protocol {
         properties.push(Property::sometimes(BY_TIMER, |protocol, state| {
             protocol.is_about_to_acknowledge(state, false)
         }));
+        if self.config.limits.failover {
+            properties.push(Property::sometimes(
+                SERVES_AFTER,
+                |protocol: &Self, state: &State| {
+                    state.replicas[1].history == 1 && protocol.is_about_to_serve(state)
+                },
+            ));
+        }
         if self.config.acknowledge == Acknowledge::Observe {
             properties.push(Property::sometimes(BY_OBSERVATION, |protocol, state| {
                 protocol.is_about_to_acknowledge(state, true)
