@@ -73,9 +73,12 @@ impl Model for Protocol {
             return properties;
         }
         properties.push(Property::sometimes(SERVES, Self::is_about_to_serve));
-        properties.push(Property::sometimes(BY_TIMER, |protocol, state| {
-            protocol.is_about_to_acknowledge(state, false)
-        }));
+        // Where no replica is registered there is nothing to wait for.
+        if !self.config.read_index {
+            properties.push(Property::sometimes(BY_TIMER, |protocol, state| {
+                protocol.is_about_to_acknowledge(state, false)
+            }));
+        }
         if self.config.limits.failover {
             properties.push(Property::sometimes(
                 SERVES_AFTER,
@@ -194,4 +197,5 @@ checks! {
     pooled_beacon: PooledBeacon;
     beacon_failover: BeaconFailover;
     beacon_restart: BeaconRestart;
+    read_index: ReadIndex;
 }

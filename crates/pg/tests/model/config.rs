@@ -35,6 +35,8 @@ pub(crate) struct Config {
     pub(crate) acknowledge: Acknowledge,
     /// Floors by beacon instead of positions.
     pub(crate) beacon: bool,
+    /// No floors: each batch asks for a poll of its own, and no writer waits, for no replica is registered.
+    pub(crate) read_index: bool,
     /// The reader has connections that are older than everything.
     pub(crate) connected: bool,
     /// A pooler stands before the primary: a failover changes the server behind a connection.
@@ -65,6 +67,7 @@ impl Config {
             writers: 1,
             acknowledge: Acknowledge::Observe,
             beacon: false,
+            read_index: false,
             connected: true,
             pooled_primary: false,
             pooled_replicas: false,
@@ -82,6 +85,7 @@ impl Config {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: what each world adds")]
     pub(crate) fn of(group: Group) -> Self {
         let mut config = Self::smallest();
         let limits = &mut config.limits;
@@ -171,6 +175,13 @@ impl Config {
                 limits.failover = true;
                 config.beacon = true;
                 config.replicas = 2;
+            }
+            Group::ReadIndex => {
+                limits.restarts = 1;
+                limits.failover = true;
+                config.replicas = 2;
+                config.services = [Service::Out, Service::Out];
+                config.read_index = true;
             }
             Group::BeaconRestart => {
                 limits.restarts = 1;

@@ -18,6 +18,7 @@ pub(crate) enum Group {
     PooledBeacon,
     BeaconFailover,
     BeaconRestart,
+    ReadIndex,
 }
 
 /// Makes the enum, the list of all, and what is known of each.
@@ -37,7 +38,7 @@ macro_rules! mutants {
             }
 
             /// The length of the shortest counterexample in the explicit-state model that came before this one. The
-            /// two cut the protocol into steps in slightly different places.
+            /// two cut the protocol into steps in slightly different places. 0 where it had none.
             pub(crate) fn steps_before(self) -> usize {
                 match self { $(Self::$name => $steps,)* }
             }
@@ -75,7 +76,7 @@ mutants! {
 
     /// The position is asked in a statement after the query.
     PositionAfterQuery: Positions, 13;
-    /// The position is asked in the query: its snapshot is older than the position.
+    /// The position is asked in the query: its snapshot is older than the position. The same order of events.
     PositionInQuery: Positions, 13;
     /// The position is asked of one server, the query of another.
     PositionOfAnother: Positions, 13;
@@ -116,4 +117,7 @@ mutants! {
     BeaconWithoutEpoch: BeaconFailover, 18;
     /// The beacon alone is compared, over a restart.
     BeaconWithoutOpenedAt: BeaconRestart, 17;
+
+    /// Without floors: a batch takes the answer of a poll that was sent before it closed.
+    ReadIndexOfOldPoll: ReadIndex, 0;
 }

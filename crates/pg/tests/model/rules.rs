@@ -62,6 +62,9 @@ impl Protocol {
         let Connection::Open { opened_at } = reader.connections[usize::from(replica)] else {
             return false;
         };
+        if self.config.read_index {
+            return lease.sent_at > batch.closed_at || self.breaks(Mutant::ReadIndexOfOldPoll);
+        }
         let began_before_all = self.config.pooled_replicas
             || self.breaks(Mutant::OpenedAtDropped)
             || self.breaks(Mutant::BeaconWithoutOpenedAt);
