@@ -8,6 +8,7 @@
 mod ages;
 mod bounds;
 mod errors;
+mod lanes;
 mod measures;
 mod old_server;
 mod outages;
