@@ -7,6 +7,7 @@
 
 mod ages;
 mod bounds;
+mod cancel;
 mod errors;
 mod lanes;
 mod measures;
