@@ -4,7 +4,7 @@
 DATA ?= data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: quickstart test soak bench
+.PHONY: quickstart test soak bench bench-pulls
 
 # One process with a Postgres of its own; installs what is missing, builds, runs. Ctrl-C stops it.
 quickstart:
@@ -21,3 +21,7 @@ soak:
 # Figures, against other registries on the same machine.
 bench:
 	@scripts/bench.sh
+
+# What Postgres costs a pull, against an answer that needs none.
+bench-pulls:
+	@scripts/bench.sh pulls

@@ -611,7 +611,7 @@ CREATE INDEX manifest_child_child ON public.manifest_child USING btree (child_id
 
 CREATE INDEX manifest_child_digest ON public.manifest_child USING btree (repository_id, child_digest);
 
-CREATE INDEX manifest_digest ON public.manifest USING btree (digest);
+CREATE INDEX manifest_digest ON public.manifest USING btree (digest, repository_id);
 
 CREATE INDEX manifest_media_type ON public.manifest USING btree (media_type_id);
 

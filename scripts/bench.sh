@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
 # Figures of Portolan and of its peers from one run: scripts/bench.sh [OUT.md]
+# What Postgres costs a pull, in one run: scripts/bench.sh pulls [OUT.md]
 #
 # Every server runs at once on this machine and they are asked in turn, scenario by scenario and round by round, so that
 # whatever else the machine does meets all of them alike: read the ratios, not the figures. Postgres is durable here.
 # ROUNDS, SECONDS_EACH and CLIENTS set the size of the run; LARGE=1 adds the uploads of 2 GiB (16 GiB of disk).
 
 source "$(dirname "$0")/lib.sh"
+
+if [ "${1:-}" = pulls ]; then
+    shift
+    exec "$ROOT/scripts/bench-pulls.sh" "$@"
+fi
 
 OUT=${1:-/dev/stdout}
 ROUNDS=${ROUNDS:-3}

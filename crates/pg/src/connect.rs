@@ -104,6 +104,7 @@ impl Connector {
             }))
     }
 
+    /// Cancel safe: the task that drives the connection ends with its client.
     async fn handshake(&self) -> Result<Fresh, DialError> {
         let refused = |error| DialError::Refused(Arc::new(error));
         let config = &self.endpoint.config;

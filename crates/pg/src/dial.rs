@@ -39,7 +39,8 @@ pub(crate) struct Dialler {
 type Attempt = (Result<Fresh, DialError>, Duration);
 
 impl Dialler {
-    /// Makes connections as they are wanted, until `shutdown`; attempts still under way are given up then.
+    /// Makes connections as they are wanted, until `shutdown`; attempts still under way are given up then, and
+    /// where this is dropped.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut attempts: JoinSet<Attempt> = JoinSet::new();
         loop {

@@ -166,7 +166,7 @@ impl Dock {
         self.door.send_replace(door);
     }
 
-    /// Returns when more may be wanted than when last asked.
+    /// Returns when more may be wanted than when last asked. Cancel safe: the news waits for whoever asks next.
     pub(crate) async fn wanted_more(&self) {
         self.wanted_more.notified().await;
     }

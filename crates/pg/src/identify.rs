@@ -102,7 +102,7 @@ pub(crate) async fn identify(
     })
 }
 
-/// Draws a new epoch where the server's timeline is another one than the epoch's.
+/// Draws a new epoch where the server's timeline is another one than the epoch's. Cancel safe as [`identify`].
 pub(crate) async fn keep_epoch(client: &Client) -> Result<(), tokio_postgres::Error> {
     let answer = client.simple_query(SAME_HISTORY).await?;
     if first_row(&answer).is_some_and(|row| row.get(0) == Some("f")) {

@@ -186,6 +186,8 @@ impl Lease {
     }
 
     /// Waits for an answer, but not much longer than the server may take.
+    ///
+    /// Cancel safe: the answer counts as outstanding, so the connection is not lent again before it has come.
     pub(crate) async fn answered<T>(
         &self,
         name: &'static str,
@@ -285,7 +287,8 @@ impl Drop for Lease {
 }
 
 /// Waits until the server has ended what was left behind, then gives the connection back; waits no longer than
-/// `limit`, and not past the end of the pool.
+/// `limit`, and not past the end of the pool. Owned by the pool's tracker: dropped only with the runtime, and the
+/// connection then with it.
 async fn settle(pool: Arc<Shared>, object: Object<Supply>, places: Places, limit: Duration) {
     // Answers come in the order of the questions, so the answer to this one says that all before it have ended.
     let answer = tokio::select! {

@@ -151,7 +151,7 @@ impl Pool {
 }
 
 impl Shared {
-    /// See [`Pool::acquire`].
+    /// See [`Pool::acquire`]; cancel safe as that, and whoever goes away is counted.
     pub(crate) async fn lend(self: &Arc<Self>, share: Share) -> Result<Lease, Error> {
         let attempt = Attempt::new(self, share);
         let result = self.acquire(share, attempt.began).await;
@@ -164,6 +164,7 @@ impl Shared {
         &self.shutdown
     }
 
+    /// Cancel safe: a place at the gate goes to the next, and so does a connection that was found but not lent.
     async fn acquire(self: &Arc<Self>, share: Share, began: Instant) -> Result<Lease, Error> {
         let deadline = began + self.policy.acquire.patience(share);
         let places = match self.gates.enter(share, deadline).await {
@@ -270,7 +271,7 @@ impl Shared {
         self.count_idle();
     }
 
-    /// Returns when the pool was closed and what is left behind has had time to end.
+    /// Returns when the pool was closed and what is left behind has had time to end. Cancel safe: holds nothing.
     pub(crate) async fn closed(&self) {
         self.shutdown.cancelled().await;
         sleep(self.policy.age.farewell).await;

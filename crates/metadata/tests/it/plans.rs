@@ -5,7 +5,7 @@ use portolan_metadata::statements;
 use portolan_pg::Statement;
 use portolan_testkit::pg_cluster::Session;
 use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tokio_postgres::types::Type;
 
 /// Statements that read a whole index in its order, and why they may.
@@ -188,52 +188,53 @@ async fn the_driver_prepares_every_statement_with_its_types() {
     }
 }
 
+/// Rows enough that the planner would rather join whole tables, were it allowed to.
+const MANY_ROWS: &str = "
+    INSERT INTO account (kind, name, password_hash) SELECT 'user', 'user' || n, '$argon2id$' FROM generate_series(1, 2000) n;
+    INSERT INTO namespace (name, owner_account_id) SELECT name, id FROM account;
+    INSERT INTO repository (namespace_id, path)
+        SELECT id, name || '/app' || n FROM namespace, generate_series(1, 3) n;
+    INSERT INTO manifest_content (digest, payload)
+        SELECT sha256(n::text::bytea), n::text::bytea FROM generate_series(1, 5000) n;
+    INSERT INTO manifest (repository_id, size_total, payload_size, layer_count, media_type_id, digest)
+        SELECT r.id, 0, 1, 1, 1, sha256(CASE WHEN r.path LIKE '%/app3' THEN '1' ELSE (r.id % 5000 + 1)::text END::bytea)
+        FROM repository r;
+    INSERT INTO tag (repository_id, manifest_id, name) SELECT repository_id, id, 'latest' FROM manifest;
+    INSERT INTO blob (store_id, size, digest, storage_key)
+        SELECT 1, 1, sha256(('b' || n)::bytea), 'b/' || n FROM generate_series(1, 5000) n;
+    INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
+        SELECT r.id, b.id, m.id FROM repository r JOIN manifest m ON m.repository_id = r.id
+        JOIN blob b ON b.id = CASE WHEN r.path LIKE '%/app3' THEN 1 ELSE m.id % 5000 + 1 END;
+    INSERT INTO manifest_child (repository_id, parent_id, child_id, child_digest)
+        SELECT repository_id, id, id, sha256(('c' || id)::bytea) FROM manifest;
+    INSERT INTO gc_queue (kind, id, review_after) SELECT 'manifest', id, now() FROM manifest;
+    INSERT INTO repository_blob (repository_id, blob_id, expires_at)
+        SELECT DISTINCT repository_id, CASE WHEN blob_id = 1 THEN 1 ELSE blob_id % 5000 + 1 END, now() + interval '1 day'
+        FROM manifest_blob;
+    ANALYZE;
+    SET plan_cache_mode = force_generic_plan; SET jit = off";
+
+/// Every statement that takes arrays of keys.
+fn batched() -> impl Iterator<Item = &'static Statement> {
+    statements().filter(|statement| statement.sql.contains("WITH ORDINALITY AS k("))
+}
+
 /// With rows in the tables and nothing forbidden, a batch of keys still walks the indexes once per key: a join over a
 /// whole table would be chosen by an estimate and paid by every pull.
 #[tokio::test]
 async fn point_reads_walk_indexes_whatever_the_statistics_say() {
     let db = Db::new().await;
-    db.sql
-        .batch_execute(
-            "INSERT INTO account (kind, name) SELECT 'user', 'user' || n FROM generate_series(1, 2000) n;
-             INSERT INTO namespace (name, owner_account_id) SELECT name, id FROM account;
-             INSERT INTO repository (namespace_id, path)
-                 SELECT id, name || '/app' || n FROM namespace, generate_series(1, 3) n;
-             INSERT INTO manifest_content (digest, payload)
-                 SELECT sha256(n::text::bytea), n::text::bytea FROM generate_series(1, 5000) n;
-             INSERT INTO manifest (repository_id, size_total, payload_size, layer_count, media_type_id, digest)
-                 SELECT r.id, 0, 1, 1, 1, sha256((r.id % 5000 + 1)::text::bytea) FROM repository r;
-             INSERT INTO tag (repository_id, manifest_id, name) SELECT repository_id, id, 'latest' FROM manifest;
-             INSERT INTO blob (store_id, size, digest, storage_key)
-                 SELECT 1, 1, sha256(('b' || n)::bytea), 'b/' || n FROM generate_series(1, 5000) n;
-             INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
-                 SELECT m.repository_id, b.id, m.id FROM manifest m JOIN blob b ON b.id % 5000 = m.id % 5000;
-             INSERT INTO manifest_child (repository_id, parent_id, child_id, child_digest)
-                 SELECT repository_id, id, id, sha256(('c' || id)::bytea) FROM manifest;
-             INSERT INTO gc_queue (kind, id, review_after) SELECT 'manifest', id, now() FROM manifest;
-             INSERT INTO repository_blob (repository_id, blob_id, expires_at)
-                 SELECT repository_id, blob_id % 5000 + 1, now() + interval '1 day' FROM manifest_blob;
-             ANALYZE",
-        )
-        .await
-        .unwrap();
-    db.sql
-        .batch_execute("SET plan_cache_mode = force_generic_plan; SET jit = off")
-        .await
-        .unwrap();
-    let batched = statements().filter(|statement| statement.sql.contains("WITH ORDINALITY AS k("));
+    db.sql.batch_execute(MANY_ROWS).await.unwrap();
     let mut seen = 0;
-    for statement in batched {
+    for statement in batched() {
         seen += 1;
         walk(&plan(&db.sql, statement).await, &mut |node| {
             let kind = node["Node Type"].as_str().unwrap();
-            let table = node["Relation Name"].as_str().unwrap_or_default();
-            // A few rows, and the one row of the epoch that every point read carries.
-            let small = matches!(table, "media_type" | "cluster_epoch");
             assert!(
-                kind != "Seq Scan" || small,
-                "`{}` scans `{table}`",
-                statement.name
+                kind != "Seq Scan" || is_small(node),
+                "`{}` scans `{}`",
+                statement.name,
+                node["Relation Name"]
             );
             assert!(
                 !matches!(kind, "Hash Join" | "Merge Join"),
@@ -243,4 +244,166 @@ async fn point_reads_walk_indexes_whatever_the_statistics_say() {
         });
     }
     assert!(seen >= 7, "only {seen} point reads were looked at");
+}
+
+/// A few rows, and the one row of the epoch that every point read carries.
+fn is_small(node: &Value) -> bool {
+    matches!(
+        node["Relation Name"].as_str(),
+        Some("media_type" | "cluster_epoch")
+    )
+}
+
+/// A point read, its parameters as columns of the rows that [`PULLS`] finds, and the tables whose indexes it walks.
+type Pinned = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const PINNED: &[Pinned] = &[
+    ("accounts.credential_by_name", &["name"], &["account"]),
+    (
+        "access.resolve",
+        &["path", "namespace", "account", "generation"],
+        &["account", "namespace", "repository"],
+    ),
+    (
+        "blobs.resolve",
+        &[
+            "path",
+            "namespace",
+            "account",
+            "generation",
+            "blob",
+            "seconds",
+        ],
+        &[
+            "account",
+            "blob",
+            "manifest_blob",
+            "namespace",
+            "repository",
+            "repository_blob",
+        ],
+    ),
+    (
+        "manifest_contents.payload",
+        &["manifest"],
+        &["manifest_content"],
+    ),
+    (
+        "manifests.resolve_digest",
+        &["path", "namespace", "account", "generation", "manifest"],
+        &["account", "manifest", "namespace", "repository"],
+    ),
+    (
+        "manifests.resolve_digest_head",
+        &["path", "namespace", "account", "generation", "manifest"],
+        &[
+            "account",
+            "gc_queue",
+            "manifest",
+            "manifest_child",
+            "namespace",
+            "repository",
+            "tag",
+        ],
+    ),
+    (
+        "tags.resolve",
+        &["path", "namespace", "account", "generation", "tag"],
+        &["account", "manifest", "namespace", "repository", "tag"],
+    ),
+];
+
+/// What 256 clients of as many repositories ask for: of each the one manifest and the one blob that all of them have,
+/// and 2,000 others too.
+const PULLS: &str = "
+    SELECT r.path, n.name AS namespace, a.id AS account, a.generation, 'latest' AS tag,
+           m.digest AS manifest, b.digest AS blob, a.name, 0::bigint AS seconds
+    FROM account a
+    JOIN namespace n ON n.owner_account_id = a.id
+    JOIN repository r ON r.namespace_id = n.id AND r.path LIKE '%/app3'
+    JOIN manifest m ON m.repository_id = r.id
+    JOIN manifest_blob mb ON mb.manifest_id = m.id
+    JOIN blob b ON b.id = mb.blob_id
+    ORDER BY r.path
+    LIMIT 256";
+
+/// One column of [`PULLS`] as arrays of one key and of all.
+async fn keys(session: &Session, column: &str, count: i64) -> String {
+    let sql = format!(
+        "SELECT format('%L::%s', array_agg({column})::text, pg_typeof(array_agg({column})))
+         FROM (SELECT * FROM ({PULLS}) AS pulls ORDER BY path LIMIT $1) AS pulls"
+    );
+    session.query_one(&sql, &[&count]).await.unwrap().get(0)
+}
+
+/// A plan is chosen once, for batches of any size: with one key and with as many as a batch has, each key costs one step
+/// in an index of each of the same tables and finds its row, however many repositories have the same content.
+#[tokio::test]
+async fn every_point_read_takes_the_same_steps_for_each_of_its_keys() {
+    let db = Db::new().await;
+    db.sql.batch_execute(MANY_ROWS).await.unwrap();
+    for statement in batched() {
+        let (_, columns, tables) = PINNED
+            .iter()
+            .find(|(name, ..)| *name == statement.name)
+            .unwrap_or_else(|| panic!("the plan of `{}` is not pinned", statement.name));
+        let types: Vec<&str> = statement.types.iter().map(Type::name).collect();
+        let prepare = format!("PREPARE pinned ({}) AS {}", types.join(", "), statement.sql);
+        db.sql.batch_execute(&prepare).await.unwrap();
+        for count in [1_u64, 256] {
+            let mut parameters = Vec::new();
+            for column in *columns {
+                parameters.push(keys(&db.sql, column, count.try_into().unwrap()).await);
+            }
+            let explain = format!(
+                "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE pinned ({})",
+                parameters.join(", ")
+            );
+            let plan = explained(&db.sql, &explain).await;
+            let found = plan[0]["Plan"]["Actual Rows"].as_f64().unwrap();
+            assert!(
+                (found - f64::from(u32::try_from(count).unwrap())).abs() < 0.5,
+                "`{}` found {found} of {count}",
+                statement.name
+            );
+            let mut walked = BTreeSet::new();
+            walk(&plan, &mut |node| {
+                let (name, loops) = (statement.name, node["Actual Loops"].as_u64().unwrap());
+                if node["Node Type"] == "Seq Scan" {
+                    assert!(is_small(node), "`{name}` scans `{}`", node["Relation Name"]);
+                }
+                if node["Index Name"].is_null() {
+                    return;
+                }
+                let table = node["Relation Name"].as_str().unwrap();
+                walked.insert(table);
+                assert!(
+                    loops <= count,
+                    "`{name}` looks {loops} times into `{table}` for {count} keys"
+                );
+                for rows in ["Actual Rows", "Rows Removed by Filter"] {
+                    let each = node[rows].as_f64().unwrap_or_default();
+                    assert!(
+                        each <= 1.0,
+                        "`{name}`, {rows} of `{table}`: {each} for each of {count} keys"
+                    );
+                }
+            });
+            assert!(
+                walked.iter().eq(*tables),
+                "`{}` with {count} keys walks indexes of {walked:?}",
+                statement.name
+            );
+        }
+        db.sql.batch_execute("DEALLOCATE pinned").await.unwrap();
+    }
+    assert_eq!(
+        batched().count(),
+        PINNED.len(),
+        "a pinned plan is of no statement"
+    );
 }

@@ -52,6 +52,8 @@ struct Again {
 impl<G: Guard> Cycle<'_, G> {
     /// Sends `batches`, which were closed at `closed_at`. Returns those that shall go with a later cycle: halves of one
     /// that failed, and what a lost connection had to leave.
+    ///
+    /// Dropped, its batches are lost: those who asked hear so, and the lease waits for the server.
     pub(super) async fn fly(&self, closed_at: Moment, batches: Batches) -> Batches {
         let mut later = Batches::new();
         let batches = self.prepare(batches, &mut later).await;
@@ -110,7 +112,7 @@ impl<G: Guard> Cycle<'_, G> {
         }
     }
 
-    /// Asks how far the server is, for whoever wants to know it, without a batch.
+    /// Asks how far the server is, for whoever wants to know it, without a batch. Cancel safe: nobody is told.
     pub(super) async fn probe(&self) -> Result<(), Error> {
         let Some(proof) = self.guard.proof() else {
             return Ok(());

@@ -34,7 +34,8 @@ impl<G: Guard> Lane<G> {
         }
     }
 
-    /// Works until the pool is closed, then sends everybody away.
+    /// Works until the pool is closed, then sends everybody away. The pool's tracker owns it, and waits for its end: it
+    /// is dropped only with the runtime, and then nobody waits for an answer any more.
     pub(super) async fn run(mut self) {
         let shutdown = self.shared.pool.shutdown().clone();
         while !shutdown.is_cancelled() {
@@ -70,6 +71,9 @@ impl<G: Guard> Lane<G> {
     }
 
     /// Borrows a connection and flies until there is nothing to do, or the connection should go back.
+    ///
+    /// Dropped by a panic alone: the connection goes back when the server has ended, and those whose keys were sent hear
+    /// that their answer is lost.
     async fn work(&mut self) {
         let share = match self.duty {
             Duty::Small | Duty::Everything => Share::Lanes,
@@ -106,7 +110,7 @@ impl<G: Guard> Lane<G> {
         }
     }
 
-    /// Answers those who want to know how far the server is.
+    /// Answers those who want to know how far the server is. Dropped, they hear that there is no answer.
     async fn probe(&self, lease: &Lease) {
         let probes = std::mem::take(&mut *self.shared.probes());
         if probes.is_empty() {
@@ -127,6 +131,8 @@ impl<G: Guard> Lane<G> {
     }
 
     /// Borrows a connection. Those who were sent before have given up watching the time, so it is watched for them.
+    ///
+    /// Cancel safe: what is carried over stays, and the connection goes to the next.
     async fn borrow(&mut self, share: Share) -> Result<Lease, Error> {
         let began = Instant::now();
         let lend = self.shared.pool.lend(share);

@@ -71,6 +71,7 @@ impl Servers {
     }
 
     /// One try on a replica, and two more where it is just not far enough. `Ok(Err)` sends the caller to the primary.
+    /// Cancel safe as [`Servers::list`].
     async fn list_on(
         &self,
         replica: &Replica,

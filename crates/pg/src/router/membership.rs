@@ -82,7 +82,7 @@ impl Servers {
         self.finish(&drains).await
     }
 
-    /// Has each replica asked, and says what came of it.
+    /// Has each replica asked, and says what came of it. Cancel safe: it may be asked for nobody.
     pub(crate) async fn look(&self, silence: Duration) -> Vec<(ServerId, Fitness)> {
         let asked = self.replicas.iter().map(|replica| async {
             match timeout(self.floors.probe_timeout, replica.lanes.prove()).await {
@@ -97,7 +97,8 @@ impl Servers {
         found.into_iter().flatten().collect()
     }
 
-    /// Writes what was found, registers what is new and fit, and reads what everybody found.
+    /// Writes what was found, registers what is new and fit, and reads what everybody found. Cancel safe: one
+    /// transaction.
     async fn tell(&self, seen: &[(ServerId, Fitness)]) -> Result<(Vec<Member>, Vec<Vote>), Error> {
         let tx = self.begin_control().await?;
         let names: Vec<&str> = seen.iter().map(|(server, _)| server.as_str()).collect();
@@ -124,7 +125,8 @@ impl Servers {
         Ok((members, votes.collect::<Result<_, _>>()?))
     }
 
-    /// Makes the moves, one process at a time; returns the drains that this one must end.
+    /// Makes the moves, one process at a time; returns the drains that this one must end. Cancel safe: one transaction,
+    /// and if it was committed somebody adopts its drains.
     async fn carry_out(&self, planned: &[Move], rng: &mut StdRng) -> Result<Vec<Drain>, Error> {
         let mut drains = Vec::new();
         let tx = self.begin_control().await?;
@@ -169,7 +171,8 @@ impl Servers {
         Ok(drains)
     }
 
-    /// Ends the drains whose wait is over; one that somebody has adopted meanwhile is theirs.
+    /// Ends the drains whose wait is over; one that somebody has adopted meanwhile is theirs. Cancel
+    /// safe: one transaction.
     async fn finish(&self, drains: &[Drain]) -> Result<(), Error> {
         let tx = self.begin_control().await?;
         for drain in drains {
@@ -182,6 +185,7 @@ impl Servers {
         Ok(())
     }
 
+    /// Cancel safe as [`crate::Router::begin`].
     async fn begin_control(&self) -> Result<Tx, Error> {
         self.begin(Share::Control, &self.begin_background).await
     }

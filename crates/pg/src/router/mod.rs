@@ -296,7 +296,8 @@ impl Router {
         self.servers.acknowledge(committed).await
     }
 
-    /// Asks the primary for a sign of life. Cancel safe.
+    /// Asks the primary for a sign of life. Cancel safe: whoever goes away leaves the queue; a question that was sent is
+    /// answered before the connection is lent again.
     pub async fn ping_primary(&self) -> Result<(), Error> {
         let lease = self.servers.primary.pool.acquire(Share::Control).await?;
         lease.command("ping", "").await
@@ -372,6 +373,7 @@ impl Servers {
         }
     }
 
+    /// Cancel safe as [`Router::begin`].
     async fn begin(&self, share: Share, begin: &str) -> Result<Tx, Error> {
         let lease = self.primary.pool.acquire(share).await?;
         let protocol = Protocol {
@@ -381,6 +383,7 @@ impl Servers {
         Tx::begin(lease, begin, protocol).await
     }
 
+    /// Cancel safe: the key leaves whichever line it waits in.
     async fn point_read<R: PointRead>(
         &self,
         need: Need,
@@ -411,7 +414,7 @@ impl Servers {
         Ok(Served { value, by })
     }
 
-    /// Asks one replica. `Err` sends the caller to the primary.
+    /// Asks one replica. `Err` sends the caller to the primary. Cancel safe as [`Lanes::ask`].
     async fn ask_replica<R: PointRead>(
         &self,
         replica: &Replica,

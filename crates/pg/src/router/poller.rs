@@ -76,7 +76,7 @@ impl Poller {
     /// A floor whose poll is sent after `moment`: it covers every read that arrived before, whatever its age is by the
     /// time it is used. `None` when none came before `deadline`.
     ///
-    /// Joins a poll that has not been sent yet, never one that has. Cancel safe.
+    /// Joins a poll that has not been sent yet, never one that has. Cancel safe: the poll goes on for nobody.
     pub(crate) async fn floor_after(&self, moment: Moment, deadline: Instant) -> Option<Floor> {
         let mut news = self.knowledge.news();
         loop {
@@ -90,7 +90,7 @@ impl Poller {
         }
     }
 
-    /// Polls until `shutdown`.
+    /// Polls until `shutdown`. Cancel safe as [`Poller::poll`].
     pub(crate) async fn run(self: Arc<Self>, mut rng: StdRng, shutdown: CancellationToken) {
         loop {
             if !self.is_wanted() {
@@ -124,7 +124,7 @@ impl Poller {
         self.has_read_within(window)
     }
 
-    /// One poll. Cancel safe: a floor that nobody hears of is none.
+    /// One poll. Cancel safe: a floor that nobody hears of is none, and the connection goes back.
     async fn poll(&self) -> Result<(), Error> {
         let lease = match self.primary.acquire(Share::Control).await {
             Ok(lease) => lease,

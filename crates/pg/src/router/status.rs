@@ -64,7 +64,7 @@ impl Router {
     /// What is known now. Asks the replicas how far they are and the primary who serves, each within its bound, so that
     /// the answer does not depend on whether somebody has read lately.
     ///
-    /// Cancel safe.
+    /// Cancel safe: what was asked is answered for nobody, and the connection goes back.
     pub async fn status(&self) -> Status {
         let servers = &self.servers;
         servers.poller.read_arrived();
@@ -80,6 +80,7 @@ impl Router {
 }
 
 impl Servers {
+    /// Cancel safe as [`crate::Router::read_primary`].
     async fn members(&self) -> Result<Vec<Member>, crate::Error> {
         let lease = self.primary.pool.acquire(Share::Control).await?;
         let rows = lease.query(&MEMBERS, &[]).await?;

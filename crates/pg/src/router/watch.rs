@@ -41,7 +41,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Asks `replica` when it is wanted, until `shutdown`.
+/// Asks `replica` when it is wanted, until `shutdown`. Cancel safe: a question that was sent is answered for nobody.
 pub(crate) async fn run(
     replica: Arc<Replica>,
     waiters: Arc<Waiters>,

@@ -7,7 +7,9 @@
 
 mod ages;
 mod bounds;
+mod cancel;
 mod errors;
+mod lanes;
 mod measures;
 mod old_server;
 mod outages;

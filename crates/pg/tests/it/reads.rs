@@ -6,7 +6,6 @@ use portolan_pg::{
     CloseReason, Error, PointRead, PrimaryReason, Read, Served, ServedBy, Statement,
     point_statement,
 };
-use portolan_testkit::children::eventually;
 use tokio_postgres::{Row, types::ToSql};
 
 use crate::support::{COUNT, INSERT, ItemSize, SLEEP, World, backend, insert, policy};
@@ -205,23 +204,5 @@ async fn a_socket_serves_as_well_as_tcp() {
     let url = database.socket_url().to_owned();
     let world = World::at(database, &url, policy()).await;
     insert(&world.router, "a", 1).await.unwrap();
-    world.end().await;
-}
-
-#[tokio::test]
-async fn a_point_read_whose_connection_is_lost_is_asked_again_on_another() {
-    let mut policy = policy();
-    policy.limits.lane = Duration::from_secs(10);
-    let world = World::new(policy).await;
-    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                WHERE datname = current_database() AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()";
-    let (answer, ()) = tokio::join!(world.router.read_fresh::<Slow>(1_000), async {
-        eventually("the read was cut short", async || {
-            world.outside.execute(kill, &[]).await.unwrap() == 1
-        })
-        .await;
-    });
-    assert_eq!(answer.unwrap().value, Some(1_000));
-    assert_eq!(world.closed(CloseReason::Lost), 1);
     world.end().await;
 }

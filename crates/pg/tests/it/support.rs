@@ -10,6 +10,7 @@ use portolan_testkit::{
     children::eventually,
     pg_cluster::{PgCluster, Session, TestDatabase},
 };
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use secrecy::SecretString;
 use tokio_postgres::{
     Row,
@@ -114,11 +115,12 @@ pub(crate) fn forgetful() -> AgePolicy {
 
 pub(crate) fn router_to(url: &str, policy: Policy) -> (Router, Metrics) {
     let metrics = Metrics::unregistered();
+    (router_counted_by(&metrics, url, policy), metrics)
+}
+
+fn router_counted_by(metrics: &Metrics, url: &str, policy: Policy) -> Router {
     let endpoint = Endpoint::parse(&SecretString::from(url)).unwrap();
-    (
-        Router::connect(policy, endpoint, Vec::new(), metrics.clone(), 7),
-        metrics,
-    )
+    Router::connect(policy, endpoint, Vec::new(), metrics.clone(), 7)
 }
 
 /// A database with one table, a router to it, and a session beside it.
@@ -126,6 +128,7 @@ pub(crate) struct World {
     pub(crate) database: TestDatabase,
     pub(crate) router: Router,
     pub(crate) metrics: Metrics,
+    pub(crate) page: Registry,
     pub(crate) outside: Session,
 }
 
@@ -154,11 +157,14 @@ impl World {
             ))
             .await
             .unwrap();
-        let (router, metrics) = router_to(url, policy);
+        let mut page = Registry::default();
+        let metrics = Metrics::register(&mut page);
+        let router = router_counted_by(&metrics, url, policy);
         Self {
             database,
             router,
             metrics,
+            page,
             outside,
         }
     }
@@ -188,6 +194,20 @@ impl World {
         self.metrics.idle(Role::Primary)
     }
 
+    /// What the metrics page says of `name{labels}`; 0 where it says nothing.
+    pub(crate) fn measured(&self, name: &str) -> u64 {
+        let mut page = String::new();
+        encode(&mut page, &self.page).unwrap();
+        let mut lines = page.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Keys that wait for the primary's lanes.
+    pub(crate) fn keys_waiting(&self) -> u64 {
+        self.measured(r#"pg_keys_waiting{server="primary"}"#)
+    }
+
     /// Every test ends with this: nothing is held, nobody waits, and every connection says goodbye.
     pub(crate) async fn end(self) {
         for share in [
@@ -201,6 +221,7 @@ impl World {
             eventually("nothing is lent", async || self.in_use(share) == 0).await;
             assert_eq!(self.waiting(share), 0, "{share}");
         }
+        assert_eq!(self.keys_waiting(), 0);
         eventually("what is open is idle", async || self.open() == self.idle()).await;
         self.router.close().await;
         assert_eq!((self.open(), self.idle()), (0, 0));

@@ -20,6 +20,8 @@ pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+js
 /// Content that is in the registry.
 #[derive(Debug)]
 pub(crate) struct Fixture {
+    /// How many tags there are.
+    pub(crate) tags: u32,
     /// The manifest digest behind each tag; tag `i` is `t<i>`.
     pub(crate) manifests: Vec<String>,
     /// Digests of the blobs of each size that some scenario reads.
@@ -29,6 +31,16 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// What is there already: tags that somebody else has made.
+    pub(crate) fn of_others(tags: u32) -> Self {
+        Self {
+            tags,
+            manifests: Vec::new(),
+            blobs: Vec::new(),
+            config: (String::new(), 0),
+        }
+    }
+
     /// Pushes what the scenarios need.
     pub(crate) async fn prepare(
         target: &Target,
@@ -36,7 +48,7 @@ impl Fixture {
         tags: u32,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let connection = target.connect()?;
+        let connection = target.connect();
         let mut random = StdRng::seed_from_u64(seed);
         let config = Bytes::from(format!(
             r#"{{"architecture":"amd64","os":"linux","seed":{seed}}}"#
@@ -61,7 +73,8 @@ impl Fixture {
             .iter()
             .map(|scenario| scenario.tags_needed(tags))
             .max();
-        let manifests = futures::stream::iter(0..needed.unwrap_or(0))
+        let tags = needed.unwrap_or(0);
+        let manifests = futures::stream::iter(0..tags)
             .map(|index| {
                 let payload = manifest(&config, &format!("seed {seed} tag {index}"));
                 let connection = &connection;
@@ -74,6 +87,7 @@ impl Fixture {
             .try_collect()
             .await?;
         Ok(Self {
+            tags,
             manifests,
             blobs,
             config,

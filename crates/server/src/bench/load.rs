@@ -98,18 +98,18 @@ pub(crate) async fn run(
     fixture: &Arc<Fixture>,
     pids: &[u32],
 ) -> anyhow::Result<Outcome> {
+    // Before the clock runs.
+    let connections: Vec<_> = (0..plan.clients).map(|_| target.connect()).collect();
     let pace = Arc::new(Pace::new(plan));
     let mut clients = JoinSet::new();
-    for index in 0..plan.clients {
-        let connection = target.connect()?;
+    for (index, connection) in (0..plan.clients).zip(connections) {
         let (plan, fixture, pace) = (plan.clone(), Arc::clone(fixture), Arc::clone(&pace));
         clients.spawn(async move {
             let mut random = StdRng::seed_from_u64(plan.seed << 16 | u64::from(index));
-            let tags = u32::try_from(fixture.manifests.len()).expect("tags are counted in u32");
             let mut seen = Seen::new();
             let prepare = |random: &mut StdRng| {
                 plan.scenario
-                    .prepare(&connection, &fixture, tags.max(1), random)
+                    .prepare(&connection, &fixture, fixture.tags.max(1), random)
             };
             let mut operation = prepare(&mut random);
             while let Some(due) = pace.next().await {

@@ -13,7 +13,7 @@ mod report;
 mod scenario;
 mod target;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use fixture::Fixture;
 use report::Report;
 use scenario::Scenario;
@@ -62,6 +62,9 @@ pub(crate) struct BenchArgs {
     /// Tags to prepare and choose among at random.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tags: u32,
+    /// The tags `t0`, `t1` … are in the repository already: push nothing. For scenarios that read by tag.
+    #[arg(long)]
+    tags_exist: bool,
     /// Seed of content and choices: equal seeds make equal requests.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -82,9 +85,15 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     };
     let account = args.username.clone().zip(args.password.clone());
     let target = Target::new(&args.url, &args.repository, account)?;
-    let fixture = Fixture::prepare(&target, &scenarios, args.tags, args.seed)
-        .await
-        .context("the fixtures could not be pushed")?;
+    let fixture = if args.tags_exist {
+        let by_name = scenarios.iter().all(|scenario| scenario.needs_only_names());
+        ensure!(by_name, "--tags-exist is for scenarios that read by tag");
+        Fixture::of_others(args.tags)
+    } else {
+        Fixture::prepare(&target, &scenarios, args.tags, args.seed)
+            .await
+            .context("the fixtures could not be pushed")?
+    };
     let fixture = Arc::new(fixture);
     let readers = if args.anonymous {
         target.without_account()

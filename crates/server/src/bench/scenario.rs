@@ -18,6 +18,8 @@ const MIB: u64 = 1 << 20;
 /// What one operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scenario {
+    /// GET of `/v2/`: the same way through the server for an answer that is always the same.
+    Ping,
     /// GET of a manifest by tag.
     ManifestTag,
     /// GET of a manifest by digest.
@@ -86,10 +88,16 @@ impl Scenario {
     /// How many tags must be there; `chosen` is what the operator asked for.
     pub(crate) fn tags_needed(self, chosen: u32) -> u32 {
         match self {
+            Self::Ping => 0,
             Self::TagList => LISTED_TAGS,
             Self::ManifestTag | Self::ManifestDigest | Self::ManifestHead => chosen,
             _ => 1,
         }
+    }
+
+    /// Whether it finds its tags by their names alone.
+    pub(crate) fn needs_only_names(self) -> bool {
+        matches!(self, Self::Ping | Self::ManifestTag | Self::ManifestHead)
     }
 
     /// Everything that is the client's own work, so that only the registry's is timed.
@@ -105,6 +113,9 @@ impl Scenario {
         };
         let mut any = || random.random_range(0..tags);
         match self {
+            Self::Ping => Prepared::Get {
+                url: connection.absolute("/v2/"),
+            },
             Self::ManifestTag => Prepared::Get {
                 url: connection.url(&format!("manifests/t{}", any())),
             },

@@ -29,6 +29,8 @@ pub(crate) struct Target {
     base: String,
     pub(crate) repository: String,
     account: Option<(String, String)>,
+    /// Made once: reading the system's certificates for each of a thousand clients would take longer than the run.
+    tls: rustls::ClientConfig,
     token: Arc<tokio::sync::Mutex<Option<Token>>>,
     header: Arc<Mutex<Option<(HeaderValue, Instant)>>>,
 }
@@ -81,6 +83,7 @@ impl Target {
             base: url.trim_end_matches('/').to_owned(),
             repository: repository.to_owned(),
             account,
+            tls: tls()?,
             token: Arc::default(),
             header: Arc::default(),
         })
@@ -96,17 +99,17 @@ impl Target {
         }
     }
 
-    pub(crate) fn connect(&self) -> anyhow::Result<Connection> {
+    pub(crate) fn connect(&self) -> Connection {
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls()?)
+            .with_tls_config(self.tls.clone())
             .https_or_http()
             .enable_http1()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(https);
-        Ok(Connection {
+        Connection {
             client,
             target: self.clone(),
-        })
+        }
     }
 
     fn basic(&self) -> Option<HeaderValue> {
