@@ -155,6 +155,10 @@ impl Sight {
 
     /// A proof has come back, and then `standing` on the same connection: how far the replica is.
     pub(crate) fn observe(&self, peer: &Peer, replayed: &Replayed, standing: &Standing) {
+        // Behind a pooler this is another server's position: a write must not be acknowledged by it.
+        if replayed.backend != peer.backend {
+            return;
+        }
         let mut view = self.view();
         if view.server.as_ref() != Some(&peer.server) {
             view.server = Some(peer.server.clone());
@@ -287,5 +291,80 @@ fn reason(refusal: Refusal) -> PrimaryReason {
         Refusal::Behind => PrimaryReason::Behind,
         Refusal::OtherEpoch => PrimaryReason::OtherEpoch,
         Refusal::NotInRecovery => PrimaryReason::NotInRecovery,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::freshness::{
+        clock::Clock,
+        floor::{Epoch, Mark},
+    };
+
+    const E: Epoch = Epoch(Uuid::from_u128(1));
+
+    /// A minute after boot, for ever.
+    #[derive(Debug)]
+    struct StoppedClock;
+
+    impl Clock for StoppedClock {
+        fn now(&self) -> Moment {
+            Moment::after_boot(Duration::from_mins(1))
+        }
+    }
+
+    struct Seen {
+        knowledge: Arc<Knowledge>,
+        sight: Sight,
+        peer: Peer,
+    }
+
+    fn seen(keeps_floors: bool) -> Seen {
+        let knowledge = Arc::new(Knowledge::new(Arc::new(StoppedClock)));
+        Seen {
+            sight: Sight::new(Arc::clone(&knowledge), keeps_floors, None),
+            knowledge,
+            peer: Peer {
+                server: ServerId::new("a"),
+                opened_at: Moment::after_boot(Duration::from_secs(1)),
+                backend: 7,
+            },
+        }
+    }
+
+    fn replayed(mark: u64) -> Replayed {
+        Replayed {
+            mark: Some(Mark(mark)),
+            in_recovery: true,
+            backend: 7,
+        }
+    }
+
+    fn standing(epoch: Epoch) -> Standing {
+        Standing {
+            in_recovery: true,
+            same_history: true,
+            epoch,
+        }
+    }
+
+    #[test]
+    fn the_position_of_a_server_behind_a_pooler_is_nobodys() {
+        let Seen {
+            knowledge,
+            sight,
+            peer,
+        } = seen(true);
+        let another = Replayed {
+            backend: 8,
+            ..replayed(9)
+        };
+        sight.observe(&peer, &another, &standing(E));
+        assert_eq!(knowledge.observation(&peer.server), None);
+        sight.observe(&peer, &replayed(9), &standing(E));
+        assert!(knowledge.observation(&peer.server).is_some());
     }
 }
