@@ -173,9 +173,16 @@ impl Sight {
             in_recovery: replayed.in_recovery && standing.in_recovery,
         };
         self.knowledge.observe(&peer.server, seen);
-        let rested = self.view().found != Finding::Good;
-        if rested && self.would_serve(&peer.server, &seen) {
+        let found = self.view().found;
+        if found == Finding::Good {
+            return;
+        }
+        if self.would_serve(&peer.server, &seen) {
             self.see(Finding::Good);
+        } else if found != Finding::Unreachable && self.is_in_its_place(&seen) {
+            // Out of service no floor lists it, so that it would serve is never found. It must be found fit all the
+            // same, or nobody would put it back.
+            self.see(Finding::Resting(Refusal::Behind));
         }
     }
 
@@ -273,7 +280,24 @@ impl Sight {
     /// is none to hold it against.
     fn would_serve(&self, server: &ServerId, seen: &Observation) -> bool {
         let unreachable = self.view().found == Finding::Unreachable;
-        self.knowledge.would_serve(server, seen) || (unreachable && seen.in_recovery)
+        let meets = if self.keeps_floors {
+            self.knowledge.would_serve(server, seen)
+        } else {
+            // No floor lists anybody, and none is kept for long: the last one says as much as any.
+            let proof = Proof {
+                mark: seen.mark,
+                in_recovery: seen.in_recovery,
+                epoch: seen.epoch,
+            };
+            let newest = self.knowledge.newest_floor();
+            newest.is_some_and(|floor| floor.judge(&proof).is_ok())
+        };
+        meets || (unreachable && seen.in_recovery)
+    }
+
+    /// Whether it is a standby of the epoch.
+    fn is_in_its_place(&self, seen: &Observation) -> bool {
+        seen.in_recovery && self.knowledge.epoch() == Some(seen.epoch)
     }
 }
 
@@ -335,6 +359,16 @@ mod tests {
         }
     }
 
+    fn floor(mark: u64, members: &[&str]) -> Floor {
+        Floor {
+            sent_at: StoppedClock.now(),
+            mark: Mark(mark),
+            epoch: E,
+            members: members.iter().map(|id| ServerId::new(id)).collect(),
+            lease: Duration::from_millis(400),
+        }
+    }
+
     fn replayed(mark: u64) -> Replayed {
         Replayed {
             mark: Some(Mark(mark)),
@@ -366,5 +400,44 @@ mod tests {
         assert_eq!(knowledge.observation(&peer.server), None);
         sight.observe(&peer, &replayed(9), &standing(E));
         assert!(knowledge.observation(&peer.server).is_some());
+    }
+
+    #[test]
+    fn a_replica_out_of_service_is_fit_again_when_it_follows_the_new_primary() {
+        let Seen {
+            knowledge,
+            sight,
+            peer,
+        } = seen(true);
+        knowledge.add_floor(floor(5, &[]));
+        let claim = Claim::Floor(floor(5, &["a"]));
+        let old = standing(Epoch(Uuid::from_u128(9)));
+        sight.observe(&peer, &replayed(9), &old);
+        sight.judge(&claim, &peer, &replayed(9), &[old], 0);
+        let silence = Duration::from_millis(500);
+        assert_eq!(sight.fitness(silence), Fitness::OtherEpoch);
+        sight.observe(&peer, &replayed(9), &standing(E));
+        assert_eq!(sight.fitness(silence), Fitness::Fit);
+        assert!(sight.resting().is_some(), "no floor lists it yet");
+        knowledge.add_floor(floor(6, &["a"]));
+        sight.observe(&peer, &replayed(9), &standing(E));
+        assert_eq!(sight.resting(), None);
+    }
+
+    #[test]
+    fn where_each_batch_has_a_floor_of_its_own_one_that_was_behind_is_asked_again() {
+        let Seen {
+            knowledge,
+            sight,
+            peer,
+        } = seen(false);
+        knowledge.add_floor(floor(5, &[]));
+        let claim = Claim::Floor(floor(5, &[]));
+        sight.judge(&claim, &peer, &replayed(4), &[standing(E)], 2);
+        assert!(sight.resting().is_some());
+        sight.observe(&peer, &replayed(4), &standing(E));
+        assert!(sight.resting().is_some());
+        sight.observe(&peer, &replayed(5), &standing(E));
+        assert_eq!(sight.resting(), None);
     }
 }
