@@ -45,16 +45,17 @@ pub(super) async fn strikes(world: Rc<World>, processes: Vec<Rc<Process>>) {
             Restart,
             RestartPrimary,
         ],
-        Weather::Failovers => &[Lag, Lag, Lag, Failover, Failover],
+        Weather::Failovers => &[Lag, Lag, Lag, Lag, Lag, Failover],
+        Weather::Upheaval => &[Lag, Lag, Lag, Failover],
         Weather::Membership => &[Lag, Lag, Lag, Stop],
         Weather::Pauses => &[Lag, Lag, Stop, Stop, Stop],
         Weather::Calm => &[Lag],
     };
     loop {
-        world
+        let pause = world
             .engine
-            .sleep(world.engine.between(20 * MS, 400 * MS))
-            .await;
+            .between(20 * MS, world.settings.between_troubles);
+        world.engine.sleep(pause).await;
         match world.engine.one_of(these) {
             Lag => lag(&world),
             Restart => restart(&world),
@@ -80,11 +81,12 @@ fn lag(world: &World) {
     let place = any_server(world);
     let until = world.now() + engine.between(100, 1_500) * MS;
     let server = &mut world.cluster.borrow_mut().servers[place];
-    match engine.between(0, 4) {
+    match engine.between(0, 5) {
         0 | 1 => server.pace = (0, MS / 2),
         2 => server.pace = (0, 10 * MS),
         3 => server.pace = (5 * MS, 80 * MS),
-        _ => server.stopped_until = until,
+        4 => server.stopped_until = until,
+        _ => server.deaf_until = until,
     }
 }
 
@@ -116,7 +118,7 @@ async fn fail_over(world: &Rc<World>) {
     let Some(old) = world.cluster.borrow_mut().fence() else {
         return;
     };
-    engine.sleep(engine.one_of(&[0, 20 * MS, 200 * MS])).await;
+    engine.sleep(world.settings.gap).await;
     let Some(heir) = world.cluster.borrow_mut().heir() else {
         return;
     };

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     engine::{Engine, Instant, MS},
-    settings::Settings,
+    settings::{Settings, Weather},
     tables::{MemberRow, VoteRow},
 };
 use crate::{
@@ -63,7 +63,10 @@ pub(super) struct Server {
     /// Nobody gets a connection before.
     pub(super) up_at: Instant,
     pub(super) pace: Pace,
+    /// Replays nothing before.
     pub(super) stopped_until: Instant,
+    /// Receives nothing before.
+    pub(super) deaf_until: Instant,
     /// What is on its disk; of a primary what is flushed.
     received: usize,
     last_receipt: Instant,
@@ -112,6 +115,7 @@ impl Cluster {
                 up_at: 0,
                 pace: (0, 5 * MS),
                 stopped_until: 0,
+                deaf_until: 0,
                 received: 1,
                 last_receipt: 0,
                 next_receipt: None,
@@ -121,10 +125,11 @@ impl Cluster {
             })
             .collect();
         let members = if settings.mode.keeps_floors() {
-            servers[1..]
-                .iter()
-                .map(|server| MemberRow::serving(&server.id))
-                .collect()
+            // Where members come and go some are not in service yet.
+            let settled = settings.weather != Weather::Upheaval;
+            let standbys = servers[1..].iter();
+            let known = standbys.filter(|_| settled || engine.chance(60));
+            known.map(|server| MemberRow::serving(&server.id)).collect()
         } else {
             Vec::new()
         };
@@ -148,6 +153,13 @@ impl Cluster {
             locked: [false; KEYS],
             last_version: 0,
         }
+    }
+
+    /// From the beginning there is a member that is none of the servers.
+    pub(super) fn add_unknown_member(&mut self) {
+        let first = Rc::make_mut(&mut self.timelines[0][0].state);
+        let unknown = MemberRow::serving(&ServerId::new("10.0.0.99:5432/7"));
+        Rc::make_mut(&mut first.members).push(unknown);
     }
 
     pub(super) fn primary(&self) -> Option<usize> {
@@ -280,10 +292,14 @@ impl Cluster {
             return;
         }
         let log = &self.timelines[server.timeline];
-        while flushed.is_some_and(|flushed| server.received < flushed) {
+        let hears = now >= server.deaf_until;
+        while hears && flushed.is_some_and(|flushed| server.received < flushed) {
             let due = *server.next_receipt.get_or_insert_with(|| {
                 let from = log[server.received].flushed_at.max(server.last_receipt);
-                from + self.engine.between(0, self.settings.wire)
+                let from = from.max(server.deaf_until);
+                from + self
+                    .engine
+                    .in_ticks(self.engine.between(0, self.settings.wire))
             });
             if due > now {
                 break;
@@ -295,7 +311,10 @@ impl Cluster {
         while server.shown < server.received && now >= server.stopped_until {
             let due = *server.next_replay.get_or_insert_with(|| {
                 let from = log[server.shown].flushed_at.max(server.last_replay);
-                from.max(server.stopped_until) + self.engine.between(server.pace.0, server.pace.1)
+                from.max(server.stopped_until)
+                    + self
+                        .engine
+                        .in_ticks(self.engine.between(server.pace.0, server.pace.1))
             });
             if due > now {
                 break;

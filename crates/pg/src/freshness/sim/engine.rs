@@ -123,10 +123,15 @@ impl Engine {
 
     /// Waits `micros`, to the next tick by chance: what takes half a tick takes none or one.
     pub(super) async fn sleep(&self, micros: u64) {
+        let ticks = self.in_ticks(micros);
+        self.sleep_until(self.now() + ticks).await;
+    }
+
+    /// `micros` in whole ticks, rounded up or down by chance.
+    pub(super) fn in_ticks(&self, micros: u64) -> u64 {
         let rest = micros % self.tick;
         let up = rest > 0 && self.between(0, self.tick - 1) < rest;
-        self.sleep_until(self.now() + micros - rest + if up { self.tick } else { 0 })
-            .await;
+        micros - rest + if up { self.tick } else { 0 }
     }
 
     /// Waits at least `micros`.

@@ -12,6 +12,7 @@
 //! | `world` | all of it, and how a commit comes about |
 //! | `chaos` | what goes wrong |
 //! | `process` | a process: reads, polls, writes, members |
+//! | `plights` | what membership is for: trouble that lasts |
 //! | `checker` | whether anybody was told something old |
 //! | `mutants` | the rules, broken one at a time |
 //! | `tests` | many seeds |
@@ -21,6 +22,7 @@ mod checker;
 mod cluster;
 mod engine;
 mod mutants;
+mod plights;
 mod process;
 mod settings;
 mod tables;

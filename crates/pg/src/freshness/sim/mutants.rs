@@ -44,6 +44,7 @@ pub(super) enum Mutant {
     // Liveness.
     DrainByMinority,
     WrongServersStay,
+    UnknownServersStay,
 }
 
 impl Mutant {
@@ -86,6 +87,7 @@ impl Mutant {
             Self::BeaconPooledAndObserved
             | Self::BeaconWithoutEpoch
             | Self::BeaconWithoutOpenedAt => mode == FreshnessMode::Beacon,
+            Self::JoinsSentPoll => mode == FreshnessMode::ReadIndex,
             // The epoch is what a beacon without positions needs most; positions of the log show the rest faster.
             _ => mode == FreshnessMode::Wal,
         }

@@ -21,6 +21,8 @@ pub(super) enum Weather {
     Restarts,
     Failovers,
     Membership,
+    /// Members come and go, and so do primaries.
+    Upheaval,
     Pauses,
     /// Nothing but lag.
     Calm,
@@ -40,6 +42,14 @@ pub(super) struct Settings {
     /// The longest way of a message, most times; and of a piece of the log.
     pub(super) net: u64,
     pub(super) wire: u64,
+    /// The longest that a task waits between two steps while its process goes on; few wait at all.
+    pub(super) hiccup: u64,
+    /// How many of a hundred dials wait long, because the queue of connections is full.
+    pub(super) slow_dials: u64,
+    /// The longest pause between two troubles.
+    pub(super) between_troubles: u64,
+    /// How long there is no primary in a failover.
+    pub(super) gap: u64,
     /// How many milliseconds each process's clock counts in a second.
     pub(super) rates: [u64; PROCESSES],
     /// The longest pause of a client between two pushes.
@@ -97,7 +107,7 @@ impl Settings {
                 Weather::Failovers,
                 Weather::Failovers,
                 Weather::Membership,
-                Weather::Membership,
+                Weather::Upheaval,
                 Weather::Pauses,
                 Weather::Calm,
             ]),
@@ -115,6 +125,10 @@ impl Settings {
             tick: engine.one_of(&[100, 100, 500, MS, MS, 5 * MS, 25 * MS, 100 * MS]),
             net: engine.one_of(&[MS, 2 * MS, 10 * MS, 50 * MS]),
             wire: engine.one_of(&[MS, 5 * MS, 50 * MS]),
+            hiccup: engine.one_of(&[0, 5 * MS, 600 * MS]),
+            slow_dials: engine.one_of(&[0, 10, 50]),
+            between_troubles: engine.one_of(&[100 * MS, 400 * MS, 600 * MS]),
+            gap: engine.one_of(&[0, 20 * MS, 200 * MS]),
             rates,
             between_pushes: engine.one_of(&[40 * MS, 200 * MS, 600 * MS]),
             duration: 3_000 * MS,
@@ -123,7 +137,33 @@ impl Settings {
         if let Some(mutant) = mutant {
             settings.suit(mutant);
         }
+        if settings.weather == Weather::Upheaval {
+            // Time for what was not in service to be found fit.
+            settings.duration += 2_000 * MS;
+        }
         settings
+    }
+
+    /// Nothing out of the ordinary.
+    pub(super) fn calm(mutant: Option<Mutant>) -> Self {
+        Self {
+            mode: Mode(FreshnessMode::Wal),
+            weather: Weather::Calm,
+            acknowledge: Acknowledge::Observe,
+            synchronous: false,
+            pooled: Pooled::Nobody,
+            tick: 500,
+            net: MS,
+            wire: MS,
+            hiccup: 0,
+            slow_dials: 0,
+            between_troubles: 0,
+            gap: 0,
+            rates: [1_000; PROCESSES],
+            between_pushes: 600 * MS,
+            duration: 0,
+            mutant,
+        }
     }
 
     /// Sees to it that the broken rule is one that matters: one for poolers shows behind a pooler only.
@@ -137,31 +177,57 @@ impl Settings {
             | Mutant::EpochDroppedOnRead
             | Mutant::NoBarrierForNoOp
             | Mutant::BeaconWithoutEpoch => Weather::Failovers,
-            Mutant::NoSilenceAfterNewEpoch => Weather::Everything,
+            Mutant::NoSilenceAfterNewEpoch => Weather::Upheaval,
+            Mutant::LeaseIncludesItsEnd => Weather::Calm,
             Mutant::NewestMembersForOldFloor
             | Mutant::ServersOutsideTheFloor
             | Mutant::WritersIgnoreDraining
             | Mutant::DrainSkipped
             | Mutant::OutWithoutToken
             | Mutant::AdoptedWithoutWait => Weather::Membership,
-            Mutant::ClockStopsInSuspend => Weather::Pauses,
+            Mutant::ClockStopsInSuspend | Mutant::LateJoinerOfClosedBatch => Weather::Pauses,
             _ => self.weather,
         };
         match mutant {
-            // Two that read their clocks in one tick, and much between.
-            Mutant::LeaseIncludesItsEnd | Mutant::OpenedAtIncluded => {
+            // Clocks that differ as much as they may, and two that are read in one tick with much between.
+            Mutant::LeaseIncludesItsEnd => {
                 self.tick = 100 * MS;
                 self.net = MS;
-                self.between_pushes = 200 * MS;
+                self.rates = [800, 1_000, 1_000];
+                self.acknowledge = Acknowledge::Timer;
+            }
+            Mutant::OpenedBeforeHandshake => {
+                self.slow_dials = 50;
+                self.net = MS;
+                self.between_pushes = 40 * MS;
+                self.between_troubles = 200 * MS;
+                self.acknowledge = Acknowledge::Observe;
+                self.pooled = Pooled::Nobody;
+            }
+            Mutant::OpenedAtIncluded => {
+                self.tick = 100 * MS;
+                self.net = MS;
+                self.wire = MS;
+                self.between_pushes = 40 * MS;
+                self.between_troubles = 100 * MS;
+                self.acknowledge = Acknowledge::Observe;
+                self.pooled = Pooled::Nobody;
             }
             Mutant::EpochInTheHookAlone => {
                 self.pooled = Pooled::Primary;
                 self.synchronous = false;
+                self.gap = 0;
             }
             // The row of a replica is lost with the primary that knew it.
-            Mutant::NoSilenceAfterNewEpoch
-            | Mutant::EpochDroppedOnRead
-            | Mutant::BeaconWithoutEpoch => {
+            Mutant::NoSilenceAfterNewEpoch => {
+                self.synchronous = false;
+                self.gap = 0;
+                self.net = MS;
+                self.between_pushes = 40 * MS;
+                self.acknowledge = Acknowledge::Observe;
+            }
+            Mutant::LateJoinerOfClosedBatch => self.hiccup = 600 * MS,
+            Mutant::EpochDroppedOnRead | Mutant::BeaconWithoutEpoch => {
                 self.synchronous = false;
             }
             Mutant::BeaconPooledAndObserved => {

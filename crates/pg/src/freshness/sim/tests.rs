@@ -2,7 +2,13 @@
 
 use std::ops::Range;
 
-use super::{Outcome, Tally, mutants::Mutant, run, settings::mode_of};
+use super::{
+    Outcome, Tally,
+    mutants::Mutant,
+    plights::{Course, Plight, bear},
+    run,
+    settings::mode_of,
+};
 use crate::router::FreshnessMode;
 
 /// Seeds in `make test`: a third for each mode. `make soak` takes a hundred times as many.
@@ -129,9 +135,53 @@ fn a_seed_decides_everything() {
 #[test]
 fn each_broken_rule_is_found() {
     for mutant in Mutant::UNSAFE {
+        if let Some(only) = std::env::var_os("ONLY")
+            && !only.to_str().unwrap().contains(&format!("{mutant:?}"))
+        {
+            continue;
+        }
         let mut seeds =
             (0..3 * number("MAX").unwrap()).filter(|seed| mutant.shows_in(mode_of(*seed)));
         let found = seeds.position(|seed| run(seed, Some(mutant)).violation.is_some());
         eprintln!("{mutant:?}: {found:?}");
     }
+}
+
+/// Whether pushes hardly ever wait for the timer.
+fn pushes_are_fast(course: &Course) -> bool {
+    course.after.observed > 20 * course.after.timed.max(1)
+}
+
+fn replicas_serve(course: &Course) -> bool {
+    course.after.reads_of_replicas > 2 * course.after.reads_of_primary
+}
+
+#[test]
+fn a_process_alone_takes_no_replica_from_the_others() {
+    let course = bear(1, Plight::CutOff, None);
+    assert_eq!(course.before.moves + course.after.moves, 0);
+    assert!(
+        course.after.reads_of_replicas > course.after.reads_of_primary,
+        "{course:?}"
+    );
+    let course = bear(1, Plight::CutOff, Some(Mutant::DrainByMinority));
+    assert!(course.before.outs > 0, "{course:?}");
+}
+
+#[test]
+fn after_a_failover_pushes_do_not_wait_for_replicas_of_the_old_history_and_they_come_back() {
+    let course = bear(1, Plight::Diverged, None);
+    assert!(pushes_are_fast(&course), "{course:?}");
+    assert!(replicas_serve(&course), "{course:?}");
+    let course = bear(1, Plight::Diverged, Some(Mutant::WrongServersStay));
+    assert!(!pushes_are_fast(&course), "{course:?}");
+}
+
+#[test]
+fn a_member_that_nobody_knows_is_given_up() {
+    let course = bear(1, Plight::Unknown, None);
+    assert!(pushes_are_fast(&course), "{course:?}");
+    assert!(replicas_serve(&course), "{course:?}");
+    let course = bear(1, Plight::Unknown, Some(Mutant::UnknownServersStay));
+    assert!(!pushes_are_fast(&course), "{course:?}");
 }

@@ -57,6 +57,10 @@ impl Process {
         let world = &self.world;
         let before = self.now();
         world.travel().await;
+        if world.engine.chance(world.settings.slow_dials) {
+            // The queue of connections is full.
+            world.engine.sleep(world.engine.between(0, 400 * MS)).await;
+        }
         if world.cut_off.get() == Some(self.number) {
             world.engine.sleep(1_000 * MS).await;
             return Err(unavailable(DialError::TimedOut {

@@ -54,7 +54,7 @@ impl Process {
             .collect();
         let connection = self.to_primary(line).await?;
         let keeps_floors = self.world.settings.mode.keeps_floors();
-        let (members, votes) = self
+        let (mut members, mut votes) = self
             .on_primary(&connection, |state, now| {
                 state.vote(self.name, &seen, now);
                 if keeps_floors {
@@ -65,7 +65,8 @@ impl Process {
                 (state.members(now), state.votes(now))
             })
             .await?;
-        let planned = moves(&members, &self.counted(votes), silence);
+        self.bend_votes(&mut members, &mut votes);
+        let planned = moves(&members, &votes, silence);
         if planned.is_empty() {
             return Ok(());
         }
@@ -73,31 +74,35 @@ impl Process {
         self.finish(&connection, drains).await
     }
 
-    /// Breaks rules about who is heard.
-    fn counted(&self, mut votes: Vec<Vote>) -> Vec<Vote> {
+    /// Breaks rules about who is heard, and of whom.
+    fn bend_votes(&self, members: &mut Vec<Member>, votes: &mut Vec<Vote>) {
         if self.is(Mutant::DrainByMinority) {
             // Its own vote is enough.
             votes.retain(|vote| vote.process == self.name);
         } else if self.is(Mutant::WrongServersStay) {
-            for vote in &mut votes {
+            for vote in votes {
                 if matches!(vote.fitness, Fitness::NotInRecovery | Fitness::OtherEpoch) {
                     vote.fitness = Fitness::Fit;
                 }
             }
+        } else if self.is(Mutant::UnknownServersStay) {
+            members.retain(|member| votes.iter().any(|vote| vote.server == member.server));
         }
-        votes
     }
 
     /// Somebody who moves servers as he likes.
     pub(super) async fn operates(self: Rc<Self>) {
         let weather = self.world.settings.weather;
-        if !matches!(weather, Weather::Membership | Weather::Everything) {
+        if !matches!(
+            weather,
+            Weather::Membership | Weather::Upheaval | Weather::Everything
+        ) {
             return;
         }
         let line = Line::default();
         loop {
             match weather {
-                Weather::Membership => self.pause(50 * MS, 700 * MS).await,
+                Weather::Membership | Weather::Upheaval => self.pause(50 * MS, 700 * MS).await,
                 _ => self.pause(300 * MS, 4_000 * MS).await,
             }
             if self.operate(&line).await.is_err() {

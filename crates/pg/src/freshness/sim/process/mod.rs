@@ -155,8 +155,12 @@ impl Process {
         self.knowledge.now()
     }
 
-    /// Between two steps anything may happen.
+    /// Between two steps anything may happen: the process is stopped, or this task alone has to wait.
     async fn step(&self) {
+        if self.world.engine.chance(1) {
+            let wait = self.world.engine.between(0, self.world.settings.hiccup);
+            self.world.engine.sleep(wait).await;
+        }
         while self.world.now() < self.stopped_until.get() {
             self.world
                 .engine

@@ -25,7 +25,7 @@ impl Process {
             let micros = |duration: Duration| self.clock.takes(duration);
             let pause = self.world.engine.between(micros(from), micros(to));
             // Even a poll that takes no time is not followed by another one at once.
-            self.world.engine.sleep_at_least(1).await;
+            let next = self.world.now() + 1;
             let until = self.world.now() + pause;
             if outcome.is_ok() {
                 let seen = self.poll_wanted.count();
@@ -33,6 +33,7 @@ impl Process {
             } else {
                 self.world.engine.sleep_until(until).await;
             }
+            self.world.engine.sleep_until(next).await;
             self.step().await;
         }
     }

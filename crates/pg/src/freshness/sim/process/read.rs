@@ -183,6 +183,10 @@ impl Process {
             self.elsewhere(batch);
             let joined = lane.joined.take().unwrap_or_default();
             self.elsewhere(joined);
+            if self.world.engine.chance(4) {
+                // It has come of age.
+                lane.line.close();
+            }
         }
     }
 
