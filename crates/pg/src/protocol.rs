@@ -87,10 +87,14 @@ pub(crate) struct Now {
     pub(crate) standing: Standing,
     /// How long writers wait at most.
     pub(crate) silence: Duration,
-    lease: Duration,
-    acknowledge: Acknowledge,
-    serving: Vec<ServerId>,
-    draining: Vec<ServerId>,
+    /// How long a floor may be used.
+    pub(crate) lease: Duration,
+    /// What writers go by.
+    pub(crate) acknowledge: Acknowledge,
+    /// Servers that floors list.
+    pub(crate) serving: Vec<ServerId>,
+    /// Servers that writers wait for all the same.
+    pub(crate) draining: Vec<ServerId>,
 }
 
 impl Now {

@@ -149,6 +149,11 @@ impl Knowledge {
             .cloned()
     }
 
+    /// The newest floor, in lease or not, if its poll was sent after `moment`.
+    pub(crate) fn floor_sent_after(&self, moment: Moment) -> Option<Floor> {
+        self.newest_floor().filter(|floor| floor.sent_at > moment)
+    }
+
     /// The newest floor, in lease or not.
     pub(crate) fn newest_floor(&self) -> Option<Floor> {
         self.state().floors.newest().cloned()

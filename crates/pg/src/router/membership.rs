@@ -87,11 +87,11 @@ impl Servers {
         let asked = self.replicas.iter().map(|replica| async {
             match timeout(self.floors.probe_timeout, replica.lanes.prove()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => replica.guard.failed(&error),
-                Err(_elapsed) => replica.guard.unanswered(),
+                Ok(Err(error)) => replica.guard.sight.failed(&error),
+                Err(_elapsed) => replica.guard.sight.unanswered(),
             }
-            let server = replica.guard.server()?;
-            Some((server, replica.guard.fitness(silence)))
+            let server = replica.guard.sight.server()?;
+            Some((server, replica.guard.sight.fitness(silence)))
         });
         let found = futures::future::join_all(asked).await;
         found.into_iter().flatten().collect()

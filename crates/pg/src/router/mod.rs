@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `pick` | which replica a read is tried on, or why none |
 //! | `replica` | one replica, and the guard of its answers |
+//! | `sight` | what is made of a replica's answers |
 //! | `list` | lists and reports |
 //! | `acknowledge` | the barrier that writes wait at |
 //! | `poller`, `watch`, `membership` | the tasks that keep what is known fresh |
@@ -22,6 +23,7 @@ mod mode;
 mod pick;
 mod poller;
 pub(crate) mod replica;
+pub(crate) mod sight;
 mod status;
 mod watch;
 
@@ -428,7 +430,7 @@ impl Servers {
             Err(Refused::Elsewhere(reason)) => return Err(reason),
             Err(Refused::Failed(error)) => {
                 tracing::debug!(%error, replica = replica.index, "a replica did not answer; asking the primary");
-                replica.guard.failed(&error);
+                replica.guard.sight.failed(&error);
                 return Err(PrimaryReason::ReplicaFailed);
             }
         };

@@ -38,7 +38,7 @@ impl Servers {
         let mut reason = PrimaryReason::NoReplica;
         let mut best: Option<(&Arc<Replica>, usize)> = None;
         for replica in &self.replicas {
-            match replica.guard.resting() {
+            match replica.guard.sight.resting() {
                 // How late it is does not matter for bytes that never change.
                 Some(PrimaryReason::Behind) if need == Need::Any => {}
                 Some(rests) => {
@@ -59,14 +59,14 @@ impl Servers {
     /// The one that shows most, of those that answer.
     fn pick_stale(&self) -> Option<&Replica> {
         let reachable = self.replicas.iter().filter(|replica| {
-            let reachable = replica.guard.is_reachable();
+            let reachable = replica.guard.sight.is_reachable();
             if !reachable {
                 replica.watched.notify_one();
             }
             reachable
         });
         reachable
-            .max_by_key(|replica| replica.guard.observation().map(|seen| seen.mark))
+            .max_by_key(|replica| replica.guard.sight.observation().map(|seen| seen.mark))
             .map(|replica| &**replica)
     }
 }

@@ -80,9 +80,7 @@ impl Poller {
     pub(crate) async fn floor_after(&self, moment: Moment, deadline: Instant) -> Option<Floor> {
         let mut news = self.knowledge.news();
         loop {
-            if let Some(floor) = self.knowledge.newest_floor()
-                && floor.sent_at > moment
-            {
+            if let Some(floor) = self.knowledge.floor_sent_after(moment) {
                 return Some(floor);
             }
             self.wanted.notify_one();

@@ -121,9 +121,10 @@ impl Servers {
     }
 
     fn replica_status(&self, replica: &Replica, members: &[Member]) -> ReplicaStatus {
-        let server = replica.guard.server();
+        let server = replica.guard.sight.server();
         let lag = replica
             .guard
+            .sight
             .observation()
             .map(|seen| self.knowledge.lag(seen.mark));
         let member = members
@@ -137,10 +138,14 @@ impl Servers {
                 Service::Draining { .. } => "draining",
                 Service::Out => "out",
             }),
-            fitness: replica.guard.fitness(self.knowledge.silence()).as_str(),
+            fitness: replica
+                .guard
+                .sight
+                .fitness(self.knowledge.silence())
+                .as_str(),
             lag: lag.map(|lag| lag.time),
             distance: lag.map(|lag| lag.distance),
-            resting: replica.guard.resting(),
+            resting: replica.guard.sight.resting(),
         }
     }
 

@@ -66,8 +66,8 @@ pub(crate) async fn run(
             };
             match asked {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => replica.guard.failed(&error),
-                Err(_elapsed) => replica.guard.unanswered(),
+                Ok(Err(error)) => replica.guard.sight.failed(&error),
+                Err(_elapsed) => replica.guard.sight.unanswered(),
             }
             if !waiters.any() {
                 break;
