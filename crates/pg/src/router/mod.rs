@@ -172,7 +172,7 @@ impl Router {
             floors,
         ));
         let replica_policy = Policy {
-            shares: Shares::of_replica(),
+            shares: Shares::of_replica(policy.lanes.per_replica),
             pooler: false,
             ..policy
         };
