@@ -271,7 +271,12 @@ impl Guard for ReplicaGuard {
             return Ok(Verdict::Hangup);
         }
         let floor = match claim {
-            Claim::Stale(age) => return Ok(Verdict::Accept(ServedBy::Stale { age: *age })),
+            Claim::Stale(silence) => {
+                // One that was late already when the primary was lost shows what is older than that.
+                let late = replayed.mark.map(|mark| self.knowledge.lag(mark).time);
+                let age = late.map_or(*silence, |late| late.max(*silence));
+                return Ok(Verdict::Accept(ServedBy::Stale { age }));
+            }
             Claim::Floor(floor) => floor,
         };
         let refusal = standing
