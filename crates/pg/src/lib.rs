@@ -20,12 +20,14 @@
 //! | `statement`, `point_read`, `router` | what is asked, and of whom |
 //! | `survey`, `budget`, `session` | what the server says of itself at the start, and what follows from it |
 //! | `error`, `sqlstate`, `metrics` | what went wrong, and how often |
+//! | `dashboards` | the same under the names of others |
 
 mod budget;
 mod codel;
 mod conn;
 mod connect;
 mod connection;
+mod dashboards;
 mod dial;
 mod dock;
 mod endpoint;
@@ -45,6 +47,8 @@ mod protocol;
 mod reaper;
 mod router;
 mod session;
+#[cfg(test)]
+mod sim;
 pub mod sqlstate;
 mod statement;
 mod survey;
@@ -63,7 +67,8 @@ pub use policy::{
 };
 pub use protocol::statements;
 pub use router::{
-    FreshnessMode, ReadStatus, Reader, ReplicaStatus, Router, Served, ServedBy, Status,
+    FreshnessMode, ReadStatus, Reader, ReplicaContact, ReplicaStatus, Router, Served, ServedBy,
+    Status,
 };
 pub use session::WrongSetting;
 pub use statement::{Read, Statement};

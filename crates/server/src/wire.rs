@@ -1,6 +1,8 @@
 //! Puts the parts together: the configuration becomes handles. Nothing here decides anything else.
 
-use crate::config::{ByteSize, Config, Encryption, Role, S3, StoreKind};
+use crate::config::{
+    ByteSize, Config, Database, Encryption, Freshness, OnPrimaryLoss, Role, S3, StoreKind,
+};
 use crate::layer::Challenger;
 use crate::token::{self, Auth};
 use crate::v2;
@@ -12,13 +14,13 @@ use portolan_blobs::{
     S3Settings, S3Store,
 };
 use portolan_metadata::stores::{self, NewStore};
-use portolan_pg::{Endpoint, Policy, Router};
+use portolan_pg::{Endpoint, FloorPolicy, FreshnessMode, LanePolicy, Policy, Router};
 use portolan_registry::upload::{UploadSettings, Uploads};
 use portolan_registry::{Limits, Parts, Registry, SparseImages, Stores};
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 use secrecy::ExposeSecret as _;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 /// What handlers are given; each takes the handle it needs.
@@ -70,6 +72,16 @@ pub(crate) fn database(
     metrics: portolan_pg::Metrics,
     random: &mut StdRng,
 ) -> anyhow::Result<Router> {
+    database_with(config, policy(config, role)?, metrics, random)
+}
+
+/// The same by another policy than [`policy`].
+pub(crate) fn database_with(
+    config: &Config,
+    policy: Policy,
+    metrics: portolan_pg::Metrics,
+    random: &mut StdRng,
+) -> anyhow::Result<Router> {
     let database = &config.database;
     let primary = database
         .primary
@@ -81,17 +93,55 @@ pub(crate) fn database(
         .iter()
         .map(|url| Endpoint::parse(url.secret()))
         .collect::<Result<Vec<_>, _>>()?;
+    let seed = random.next_u64();
+    Ok(Router::connect(policy, primary, replicas, metrics, seed))
+}
+
+/// How the configuration wants the databases to be used.
+pub(crate) fn policy(config: &Config, role: &str) -> anyhow::Result<Policy> {
+    let database = &config.database;
     let mut policy = Policy::default()
         .with_roles(role)
         .with_max(usize::try_from(database.pool.max)?)?
+        .with_lanes(
+            NonZeroUsize::new(usize::try_from(database.lanes.per_server)?)
+                .unwrap_or(NonZeroUsize::MIN),
+        )
         // A second address for the primary itself says that the first one is not it.
         .with_pooler(database.direct.is_some())
         .with_processes(processes(config));
-    // An answer without a proof must say so to the client, which no handler does yet: until then nobody gets one,
-    // whatever `database.on_primary_loss` allows.
-    policy.floors.stale_after = None;
-    let seed = random.next_u64();
-    Ok(Router::connect(policy, primary, replicas, metrics, seed))
+    policy.lanes = lanes(database, policy.lanes)?;
+    policy.floors = floors(database, policy.floors);
+    Ok(policy)
+}
+
+fn lanes(database: &Database, defaults: LanePolicy) -> anyhow::Result<LanePolicy> {
+    let lanes = &database.lanes;
+    Ok(LanePolicy {
+        batch_keys: usize::try_from(lanes.batch_keys)?,
+        batch_answer_bytes: lanes.batch_bytes.length(),
+        queue_keys: usize::try_from(lanes.queue_keys)?,
+        queue_bytes: lanes.queue_bytes.length(),
+        ..defaults
+    })
+}
+
+fn floors(database: &Database, defaults: FloorPolicy) -> FloorPolicy {
+    let floors = &database.floors;
+    FloorPolicy {
+        mode: match database.freshness {
+            Freshness::Wal => FreshnessMode::Wal,
+            Freshness::Beacon => FreshnessMode::Beacon,
+            Freshness::ReadIndex => FreshnessMode::ReadIndex,
+        },
+        period: (floors.poll_min, floors.poll_max),
+        stale_after: match database.on_primary_loss {
+            OnPrimaryLoss::Stale => Some(database.stale_after),
+            OnPrimaryLoss::Fail => None,
+        },
+        probes_per_second: floors.probes_per_second,
+        ..defaults
+    }
 }
 
 /// How many processes share the database.
@@ -120,6 +170,7 @@ pub(crate) async fn app(
     let limits = Limits {
         manifest_cache_bytes: config.limits.manifest_cache.bytes(),
         small_blob_cache_bytes: config.limits.blob_cache.bytes(),
+        max_stale: config.database.max_stale,
         page_max: usize::try_from(config.limits.page)?,
         sparse_images: if config.limits.sparse_images {
             SparseImages::Accept
@@ -145,6 +196,7 @@ pub(crate) async fn app(
         seal: Arc::new(key.seal_key()?),
         service: config.tokens.service.as_str().into(),
         lifetime: config.tokens.lifetime,
+        max_stale: config.database.max_stale,
         clock: Arc::new(SystemClock),
         random: StdRng::from_rng(random),
     })
@@ -208,16 +260,22 @@ async fn open_stores(config: &Config, router: &Router) -> anyhow::Result<Stores>
     let tx = router.begin().await?;
     let id = stores::ensure(&tx, &new).await?;
     router.acknowledge(tx.commit().await?).await?;
-    let store: Arc<dyn BlobStore> = match kind {
+    let store = store(config).await?;
+    Ok(Stores::single(id, store))
+}
+
+/// The configured store.
+pub(crate) async fn store(config: &Config) -> anyhow::Result<Arc<dyn BlobStore>> {
+    let kind = config.storage.kind.context("`storage.kind` is not set")?;
+    Ok(match kind {
         StoreKind::Directory => {
             let path = config.storage.directory.path.clone();
             let path = path.context("`storage.directory.path` is not set")?;
             let open = tokio::task::spawn_blocking(move || DirectoryStore::open(&path)).await?;
             Arc::new(open.context("cannot open the folder of blobs")?)
         }
-        StoreKind::S3 => Arc::new(S3Store::connect(s3_settings(s3)?).await),
-    };
-    Ok(Stores::single(id, store))
+        StoreKind::S3 => Arc::new(S3Store::connect(s3_settings(&config.storage.s3)?).await),
+    })
 }
 
 fn s3_settings(s3: &S3) -> anyhow::Result<S3Settings> {

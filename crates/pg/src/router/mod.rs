@@ -41,7 +41,7 @@ pub(crate) use self::{knowledge::Knowledge, mode::Freshness};
 pub use self::{
     list::Reader,
     mode::FreshnessMode,
-    status::{ReadStatus, ReplicaStatus, Status},
+    status::{ReadStatus, ReplicaContact, ReplicaStatus, Status},
 };
 use self::{
     poller::Poller,
@@ -51,8 +51,9 @@ use self::{
 use crate::{
     conn::{Outside, Primary},
     connect::Surroundings,
+    dashboards::TargetLabels,
     endpoint::Endpoint,
-    error::Error,
+    error::{DialError, Error},
     freshness::clock::{BootClock, Clock},
     identify::ClusterId,
     lane::{Lanes, Refused, primary::PrimaryGuard},
@@ -66,7 +67,7 @@ use crate::{
 /// The way to the database. Cheap to clone; all clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Router {
-    servers: Arc<Servers>,
+    pub(crate) servers: Arc<Servers>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     #[expect(dead_code, reason = "ends the tasks when the last clone is dropped")]
@@ -77,8 +78,8 @@ pub struct Router {
 #[derive(Debug)]
 pub(crate) struct Servers {
     primary: PrimaryServer,
-    replicas: Vec<Arc<Replica>>,
-    knowledge: Arc<Knowledge>,
+    pub(crate) replicas: Vec<Arc<Replica>>,
+    pub(crate) knowledge: Arc<Knowledge>,
     poller: Arc<Poller>,
     waiters: Arc<Waiters>,
     mode: Arc<dyn Freshness>,
@@ -125,7 +126,7 @@ pub enum ServedBy {
     Replica,
     /// A replica, while the primary is lost: it may miss what was acknowledged last.
     Stale {
-        /// How long ago the primary was last heard of.
+        /// How old it may be: how long ago the primary was last heard of, or the replica was up to date.
         age: Duration,
     },
 }
@@ -174,7 +175,7 @@ impl Router {
             floors,
         ));
         let replica_policy = Policy {
-            shares: Shares::of_replica(),
+            shares: Shares::of_replica(policy.lanes.per_replica),
             pooler: false,
             ..policy
         };
@@ -319,6 +320,16 @@ impl Router {
         !self.servers.replicas.is_empty() && self.servers.stale_for().is_some()
     }
 
+    /// Whether reads can go on without the primary: replicas may serve then, and one of them answered when last asked.
+    pub fn outlives_primary(&self) -> bool {
+        self.servers.floors.stale_after.is_some()
+            && self
+                .servers
+                .replicas
+                .iter()
+                .any(|replica| replica.guard.sight.is_reachable())
+    }
+
     /// Sends everybody away who waits, closes the connections, and returns when those still lent have come back.
     ///
     /// Cancel safe: closing goes on; only the waiting ends.
@@ -377,7 +388,13 @@ impl Servers {
 
     /// Cancel safe as [`Router::begin`].
     async fn begin(&self, share: Share, begin: &str) -> Result<Tx, Error> {
-        let lease = self.primary.pool.acquire(share).await?;
+        self.metrics
+            .dashboards
+            .targets
+            .get_or_create(&TargetLabels::PRIMARY)
+            .inc();
+        let lease = self.primary.pool.acquire(share).await;
+        let lease = lease.map_err(|error| self.blamed(error))?;
         let protocol = Protocol {
             knowledge: Arc::clone(&self.knowledge),
             mode: Arc::clone(&self.mode),
@@ -408,7 +425,7 @@ impl Servers {
         let deadline = (began + self.acquire.read).max(Instant::now() + half);
         let (value, _) = match self.primary.lanes.ask::<R>(need, key, deadline).await {
             Ok(answer) => answer,
-            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Failed(error)) => return Err(self.blamed(error)),
             Err(Refused::Elsewhere(_)) => return Err(Error::NotPrimary),
         };
         let by = ServedBy::Primary { reason };
@@ -446,10 +463,31 @@ impl Servers {
         Ok(Served { value, by })
     }
 
+    /// Waits in vain are the load's fault, unless the primary is known to hang meanwhile.
+    pub(crate) fn blamed(&self, error: Error) -> Error {
+        // As long as a client is told to wait for an outage of which no more is known.
+        const RETRY: Duration = Duration::from_secs(1);
+        match (error, self.knowledge.primary_failing()) {
+            (
+                Error::DeadlineExceeded { waited, .. } | Error::WaitedInVain { waited, .. },
+                Some(_),
+            ) => Error::Unavailable {
+                retry_after: RETRY,
+                source: DialError::Slow { waited },
+            },
+            (error, _) => error,
+        }
+    }
+
     fn count_read(&self, need: Need, by: ServedBy) {
         self.metrics
             .reads
             .get_or_create(&ReadLabels::of(need, by))
+            .inc();
+        self.metrics
+            .dashboards
+            .targets
+            .get_or_create(&TargetLabels::of(by))
             .inc();
     }
 }

@@ -1,13 +1,14 @@
 //! One registry: its address, its token protocol, and a client with connections of its own.
 
 use super::content::Content;
+use crate::https;
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -30,7 +31,7 @@ pub(crate) struct Target {
     pub(crate) repository: String,
     account: Option<(String, String)>,
     /// Made once: reading the system's certificates for each of a thousand clients would take longer than the run.
-    tls: rustls::ClientConfig,
+    https: HttpsConnector<HttpConnector>,
     token: Arc<tokio::sync::Mutex<Option<Token>>>,
     header: Arc<Mutex<Option<(HeaderValue, Instant)>>>,
 }
@@ -83,7 +84,7 @@ impl Target {
             base: url.trim_end_matches('/').to_owned(),
             repository: repository.to_owned(),
             account,
-            tls: tls()?,
+            https: https::connector()?,
             token: Arc::default(),
             header: Arc::default(),
         })
@@ -100,12 +101,7 @@ impl Target {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(self.tls.clone())
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build(https);
+        let client = Client::builder(TokioExecutor::new()).build(self.https.clone());
         Connection {
             client,
             target: self.clone(),
@@ -119,16 +115,6 @@ impl Target {
         value.set_sensitive(true);
         Some(value)
     }
-}
-
-fn tls() -> anyhow::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 impl Connection {

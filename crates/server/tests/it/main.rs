@@ -3,11 +3,14 @@
 mod app;
 mod by_hand;
 mod config;
+mod doctor;
+mod fleet;
 mod kill;
 mod lifecycle;
 mod listeners;
 mod quickstart;
 mod read_only;
+mod replicas;
 mod token;
 mod token_attacks;
 mod token_keys;

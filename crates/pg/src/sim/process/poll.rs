@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use super::{Process, connection::Line};
 use crate::freshness::floor::Floor;
-use crate::freshness::sim::{cluster::Lost, mutants::Mutant};
+use crate::sim::{cluster::Lost, mutants::Mutant};
 
 impl Process {
     pub(super) async fn polls(self: Rc<Self>) {
@@ -15,11 +15,12 @@ impl Process {
                 self.poll_wanted.raised_since(wanted, None).await;
                 self.step().await;
             }
+            let began = self.now();
             let outcome = self.poll(&line).await;
             self.poll_sent.set(None);
             if outcome.is_err() {
                 line.close();
-                self.knowledge.primary_failed();
+                self.knowledge.primary_failed(began);
             }
             let (from, to) = self.policy.period;
             let micros = |duration: Duration| self.clock.takes(duration);

@@ -7,17 +7,17 @@ use super::{
     connection::{Connection, Line},
 };
 use crate::{
-    freshness::sim::{
+    freshness::{clock::Moment, floor::Mark},
+    lane::guard::{Standing, Verdict},
+    protocol::Replayed,
+    router::{ServedBy, sight::Claim},
+    sim::{
         checker::By,
         cluster::{KEYS, Lost, SERVERS, Snapshot},
         engine::{Engine, Instant, MS, Signal},
         mutants::Mutant,
         settings::Pooled,
     },
-    freshness::{clock::Moment, floor::Mark},
-    lane::guard::{Standing, Verdict},
-    protocol::Replayed,
-    router::{ServedBy, sight::Claim},
 };
 
 /// Somebody who waits for the version of a key.
