@@ -29,7 +29,7 @@ soak "grammars, $FUZZ_SECONDS s each" env "PORTOLAN_FUZZ_SECONDS=$FUZZ_SECONDS" 
     cargo test --locked --package portolan-oci --test it --release
 # A hundred times the seeds of `make test`.
 soak "floor leases simulated with $SIMULATED_SEEDS seeds" env "PORTOLAN_SEEDS=$SIMULATED_SEEDS" \
-    cargo test --locked --package portolan-pg --lib --release -- freshness::sim
+    cargo test --locked --package portolan-pg --lib --release -- sim::
 soak "server killed in $KILL_ROUNDS rounds of pushes, each store" \
     cargo test --locked --package portolan-server --test it -- kill:: --nocapture
 soak 'conformance, both stores, 1.1 and dev' conformance/run.sh

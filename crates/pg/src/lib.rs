@@ -19,6 +19,7 @@
 //! | `lane` | how point reads are gathered and sent |
 //! | `statement`, `point_read`, `router` | what is asked, and of whom |
 //! | `survey`, `budget`, `session` | what the server says of itself at the start, and what follows from it |
+//! | `sim` | the router's decisions in a simulated cluster (tests only) |
 //! | `error`, `sqlstate`, `metrics` | what went wrong, and how often |
 
 mod budget;
@@ -45,6 +46,8 @@ mod protocol;
 mod reaper;
 mod router;
 mod session;
+#[cfg(test)]
+mod sim;
 pub mod sqlstate;
 mod statement;
 mod survey;

@@ -21,5 +21,3 @@ pub(crate) mod floor;
 pub(crate) mod lag;
 pub(crate) mod membership;
 pub(crate) mod proof;
-#[cfg(test)]
-mod sim;

@@ -4,17 +4,15 @@ use std::rc::Rc;
 
 use super::{Process, connection::Connection};
 use crate::{
-    freshness::{
-        floor::Mark,
-        sim::{
-            cluster::{Lost, SERVERS, Snapshot},
-            engine::MS,
-            mutants::Mutant,
-            settings::Pooled,
-        },
-    },
+    freshness::floor::Mark,
     lane::guard::Standing,
     protocol::Replayed,
+    sim::{
+        cluster::{Lost, SERVERS, Snapshot},
+        engine::MS,
+        mutants::Mutant,
+        settings::Pooled,
+    },
 };
 
 /// What came back from a replica.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::Process;
-use crate::freshness::sim::{
+use crate::sim::{
     cluster::{Lost, Role, Session},
     engine::MS,
     mutants::Mutant,

@@ -10,15 +10,15 @@ use super::{
     connection::{Connection, Line},
 };
 use crate::{
-    freshness::sim::{
+    freshness::{
+        floor::ServerId,
+        membership::{Fitness, Member, Move, Service, Vote, moves},
+    },
+    sim::{
         cluster::{Lost, Snapshot},
         engine::{Instant, MS},
         mutants::Mutant,
         settings::Weather,
-    },
-    freshness::{
-        floor::ServerId,
-        membership::{Fitness, Member, Move, Service, Vote, moves},
     },
 };
 

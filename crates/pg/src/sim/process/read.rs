@@ -8,17 +8,15 @@ use super::{
     replica::Answer,
 };
 use crate::{
-    freshness::{
-        clock::Moment,
-        sim::{
-            checker::By,
-            cluster::{KEYS, Lost, Snapshot},
-            engine::{Engine, MS, Signal},
-            mutants::Mutant,
-        },
-    },
+    freshness::clock::Moment,
     lane::guard::Verdict,
     router::{ServedBy, sight::Claim},
+    sim::{
+        checker::By,
+        cluster::{KEYS, Lost, Snapshot},
+        engine::{Engine, MS, Signal},
+        mutants::Mutant,
+    },
 };
 
 /// Somebody who waits for the version of a key.

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use super::{Process, connection::Line};
 use crate::freshness::floor::Floor;
-use crate::freshness::sim::{cluster::Lost, mutants::Mutant};
+use crate::sim::{cluster::Lost, mutants::Mutant};
 
 impl Process {
     pub(super) async fn polls(self: Rc<Self>) {

@@ -7,17 +7,17 @@ use super::{
     connection::{Connection, Line},
 };
 use crate::{
-    freshness::sim::{
-        checker::How,
-        cluster::{KEYS, Lost},
-        engine::MS,
-        mutants::Mutant,
-    },
     freshness::{
         barrier::{AfterCommit, KnownEpoch, Observations, Verdict},
         clock::Moment,
     },
     protocol::Now,
+    sim::{
+        checker::How,
+        cluster::{KEYS, Lost},
+        engine::MS,
+        mutants::Mutant,
+    },
 };
 
 /// What a client wants to write.

@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use super::{Process, replica::Answer};
-use crate::freshness::sim::engine::Instant;
+use crate::sim::engine::Instant;
 
 impl Process {
     /// `router::watch`.
