@@ -5,6 +5,7 @@ source "$(dirname "$0")/lib.sh"
 
 KILL_ROUNDS=${KILL_ROUNDS:-200}
 FUZZ_SECONDS=${FUZZ_SECONDS:-300}
+SIMULATED_SEEDS=${SIMULATED_SEEDS:-100000}
 
 "$ROOT/scripts/setup.sh" rust go postgres clients tools
 cd "$ROOT"
@@ -26,6 +27,9 @@ soak() {
 soak build cargo build --locked --workspace --bins
 soak "grammars, $FUZZ_SECONDS s each" env "PORTOLAN_FUZZ_SECONDS=$FUZZ_SECONDS" \
     cargo test --locked --package portolan-oci --test it --release
+# A hundred times the seeds of `make test`.
+soak "floor leases simulated with $SIMULATED_SEEDS seeds" env "PORTOLAN_SEEDS=$SIMULATED_SEEDS" \
+    cargo test --locked --package portolan-pg --lib --release -- sim::
 soak "server killed in $KILL_ROUNDS rounds of pushes, each store" \
     cargo test --locked --package portolan-server --test it -- kill:: --nocapture
 soak 'conformance, both stores, 1.1 and dev' conformance/run.sh

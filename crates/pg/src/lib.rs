@@ -19,6 +19,7 @@
 //! | `lane` | how point reads are gathered and sent |
 //! | `statement`, `point_read`, `router` | what is asked, and of whom |
 //! | `survey`, `budget`, `session` | what the server says of itself at the start, and what follows from it |
+//! | `sim` | the router's decisions in a simulated cluster (tests only) |
 //! | `error`, `sqlstate`, `metrics` | what went wrong, and how often |
 //! | `dashboards` | the same under the names of others |
 

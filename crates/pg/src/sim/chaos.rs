@@ -45,6 +45,7 @@ pub(super) async fn strikes(world: Rc<World>, processes: Vec<Rc<Process>>) {
             Restart,
             RestartPrimary,
         ],
+        Weather::Crashes => &[Restart],
         Weather::Failovers => &[Lag, Lag, Lag, Lag, Lag, Failover],
         Weather::Upheaval => &[Lag, Lag, Lag, Failover],
         Weather::Membership => &[Lag, Lag, Lag, Stop],
@@ -56,6 +57,10 @@ pub(super) async fn strikes(world: Rc<World>, processes: Vec<Rc<Process>>) {
             .engine
             .between(20 * MS, world.settings.between_troubles);
         world.engine.sleep(pause).await;
+        for _ in 0..world.engine.between(0, 20) {
+            // In a coarse tick much has happened already when trouble comes.
+            world.engine.sleep(0).await;
+        }
         match world.engine.one_of(these) {
             Lag => lag(&world),
             Restart => restart(&world),
@@ -96,9 +101,8 @@ fn restart(world: &World) {
     let mut cluster = world.cluster.borrow_mut();
     if cluster.servers[place].role == Role::Standby {
         cluster.restart(place, down);
-        if world.engine.chance(50) {
-            cluster.servers[place].stopped_until = world.now() + 600 * MS;
-        }
+        let stops = world.engine.one_of(&[0, 0, 100 * MS, 600 * MS]);
+        cluster.servers[place].stopped_until = world.now() + stops;
         drop(cluster);
         world.count(|tally| &mut tally.restarts);
     }

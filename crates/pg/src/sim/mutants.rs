@@ -1,6 +1,10 @@
 //! The rules of the protocol, each broken at the one place where its step is made.
 
-use crate::router::FreshnessMode;
+use super::{
+    engine::MS,
+    settings::{Pooled, Settings, Weather},
+};
+use crate::{freshness::barrier::Acknowledge, router::FreshnessMode};
 
 /// A rule that is broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,9 @@ impl Mutant {
         Self::BeaconWithoutOpenedAt,
     ];
 
+    /// How many of them are rules of floors and reads; they come first.
+    pub(super) const OF_READS: usize = 19;
+
     /// Whether the rule matters in a mode.
     pub(super) fn shows_in(self, mode: FreshnessMode) -> bool {
         match self {
@@ -90,6 +97,97 @@ impl Mutant {
             Self::JoinsSentPoll => mode == FreshnessMode::ReadIndex,
             // The epoch is what a beacon without positions needs most; positions of the log show the rest faster.
             _ => mode == FreshnessMode::Wal,
+        }
+    }
+}
+
+impl Settings {
+    /// Sees to it that the broken rule is one that matters: one for poolers shows behind a pooler only.
+    pub(super) fn suit(&mut self, mutant: Mutant) {
+        self.weather = match mutant {
+            Mutant::OpenedAtIncluded => Weather::Crashes,
+            Mutant::OpenedAtDropped
+            | Mutant::OpenedBeforeHandshake
+            | Mutant::BeaconWithoutOpenedAt => Weather::Restarts,
+            Mutant::EpochInTheHookAlone
+            | Mutant::EpochDroppedOnRead
+            | Mutant::NoBarrierForNoOp
+            | Mutant::BeaconWithoutEpoch => Weather::Failovers,
+            Mutant::NoSilenceAfterNewEpoch => Weather::Upheaval,
+            Mutant::LeaseIncludesItsEnd
+            | Mutant::LateJoinerOfClosedBatch
+            | Mutant::PollTimedAtItsAnswer => Weather::Calm,
+            Mutant::NewestMembersForOldFloor
+            | Mutant::ServersOutsideTheFloor
+            | Mutant::WritersIgnoreDraining
+            | Mutant::DrainSkipped
+            | Mutant::OutWithoutToken
+            | Mutant::AdoptedWithoutWait => Weather::Membership,
+            Mutant::ClockStopsInSuspend => Weather::Pauses,
+            _ => self.weather,
+        };
+        match mutant {
+            // Clocks that differ as much as they may, and two that are read in one tick with much between.
+            Mutant::LeaseIncludesItsEnd => {
+                self.tick = 100 * MS;
+                self.net = MS;
+                self.rates = [800, 1_000, 1_000];
+                self.acknowledge = Acknowledge::Timer;
+            }
+            Mutant::OpenedBeforeHandshake => {
+                self.slow_dials = 50;
+                self.net = MS;
+                self.between_pushes = 40 * MS;
+                self.between_troubles = 200 * MS;
+                self.acknowledge = Acknowledge::Observe;
+                self.pooled = Pooled::Nobody;
+            }
+            Mutant::OpenedAtIncluded => {
+                self.tick = 100 * MS;
+                self.net = MS;
+                self.wire = MS;
+                self.between_pushes = 200 * MS;
+                self.between_troubles = 400 * MS;
+                self.slow_dials = 0;
+                self.acknowledge = Acknowledge::Observe;
+                self.pooled = Pooled::Nobody;
+            }
+            Mutant::EpochInTheHookAlone => {
+                self.pooled = Pooled::Primary;
+                self.synchronous = false;
+                self.gap = 0;
+            }
+            // The row of a replica is lost with the primary that knew it.
+            Mutant::NoSilenceAfterNewEpoch => {
+                self.synchronous = false;
+                self.gap = 0;
+                self.net = MS;
+                self.between_pushes = 40 * MS;
+                self.acknowledge = Acknowledge::Observe;
+            }
+            // Long waits at one step, and much to miss meanwhile.
+            Mutant::LateJoinerOfClosedBatch | Mutant::PollTimedAtItsAnswer => {
+                self.hiccup = 600 * MS;
+                self.between_pushes = 40 * MS;
+                self.acknowledge = Acknowledge::Timer;
+            }
+            Mutant::OutWithoutToken => {
+                self.hiccup = 600 * MS;
+                self.between_pushes = 40 * MS;
+                self.acknowledge = Acknowledge::Observe;
+                self.pooled = Pooled::Nobody;
+            }
+            Mutant::EpochDroppedOnRead | Mutant::BeaconWithoutEpoch => {
+                self.synchronous = false;
+                self.gap = 0;
+                self.between_pushes = 40 * MS;
+                self.pooled = Pooled::Nobody;
+            }
+            Mutant::BeaconPooledAndObserved => {
+                self.pooled = Pooled::Replicas;
+                self.acknowledge = Acknowledge::Observe;
+            }
+            _ => {}
         }
     }
 }

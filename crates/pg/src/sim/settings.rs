@@ -19,6 +19,8 @@ pub(super) const S_R: Duration = Duration::from_millis(400);
 pub(super) enum Weather {
     Everything,
     Restarts,
+    /// Restarts and nothing else.
+    Crashes,
     Failovers,
     Membership,
     /// Members come and go, and so do primaries.
@@ -104,6 +106,7 @@ impl Settings {
                 Weather::Everything,
                 Weather::Everything,
                 Weather::Restarts,
+                Weather::Crashes,
                 Weather::Failovers,
                 Weather::Failovers,
                 Weather::Membership,
@@ -163,78 +166,6 @@ impl Settings {
             between_pushes: 600 * MS,
             duration: 0,
             mutant,
-        }
-    }
-
-    /// Sees to it that the broken rule is one that matters: one for poolers shows behind a pooler only.
-    fn suit(&mut self, mutant: Mutant) {
-        self.weather = match mutant {
-            Mutant::OpenedAtIncluded
-            | Mutant::OpenedAtDropped
-            | Mutant::OpenedBeforeHandshake
-            | Mutant::BeaconWithoutOpenedAt => Weather::Restarts,
-            Mutant::EpochInTheHookAlone
-            | Mutant::EpochDroppedOnRead
-            | Mutant::NoBarrierForNoOp
-            | Mutant::BeaconWithoutEpoch => Weather::Failovers,
-            Mutant::NoSilenceAfterNewEpoch => Weather::Upheaval,
-            Mutant::LeaseIncludesItsEnd => Weather::Calm,
-            Mutant::NewestMembersForOldFloor
-            | Mutant::ServersOutsideTheFloor
-            | Mutant::WritersIgnoreDraining
-            | Mutant::DrainSkipped
-            | Mutant::OutWithoutToken
-            | Mutant::AdoptedWithoutWait => Weather::Membership,
-            Mutant::ClockStopsInSuspend | Mutant::LateJoinerOfClosedBatch => Weather::Pauses,
-            _ => self.weather,
-        };
-        match mutant {
-            // Clocks that differ as much as they may, and two that are read in one tick with much between.
-            Mutant::LeaseIncludesItsEnd => {
-                self.tick = 100 * MS;
-                self.net = MS;
-                self.rates = [800, 1_000, 1_000];
-                self.acknowledge = Acknowledge::Timer;
-            }
-            Mutant::OpenedBeforeHandshake => {
-                self.slow_dials = 50;
-                self.net = MS;
-                self.between_pushes = 40 * MS;
-                self.between_troubles = 200 * MS;
-                self.acknowledge = Acknowledge::Observe;
-                self.pooled = Pooled::Nobody;
-            }
-            Mutant::OpenedAtIncluded => {
-                self.tick = 100 * MS;
-                self.net = MS;
-                self.wire = MS;
-                self.between_pushes = 40 * MS;
-                self.between_troubles = 100 * MS;
-                self.acknowledge = Acknowledge::Observe;
-                self.pooled = Pooled::Nobody;
-            }
-            Mutant::EpochInTheHookAlone => {
-                self.pooled = Pooled::Primary;
-                self.synchronous = false;
-                self.gap = 0;
-            }
-            // The row of a replica is lost with the primary that knew it.
-            Mutant::NoSilenceAfterNewEpoch => {
-                self.synchronous = false;
-                self.gap = 0;
-                self.net = MS;
-                self.between_pushes = 40 * MS;
-                self.acknowledge = Acknowledge::Observe;
-            }
-            Mutant::LateJoinerOfClosedBatch => self.hiccup = 600 * MS,
-            Mutant::EpochDroppedOnRead | Mutant::BeaconWithoutEpoch => {
-                self.synchronous = false;
-            }
-            Mutant::BeaconPooledAndObserved => {
-                self.pooled = Pooled::Replicas;
-                self.acknowledge = Acknowledge::Observe;
-            }
-            _ => {}
         }
     }
 }

@@ -6,6 +6,8 @@ mod connection;
 mod membership;
 mod poll;
 mod read;
+mod replica;
+mod watch;
 
 use std::{
     cell::{Cell, RefCell},
@@ -40,7 +42,7 @@ pub(super) struct Process {
     name: Uuid,
     world: Rc<World>,
     pub(super) clock: Arc<DriftingClock>,
-    knowledge: Knowledge2,
+    knowledge: Arc<Knowledge>,
     /// Something was learnt.
     news: Signal,
     policy: FloorPolicy,
@@ -59,8 +61,6 @@ pub(super) struct Process {
     floors: RefCell<Vec<Floor>>,
     cache: RefCell<Vec<read::Cached>>,
 }
-
-type Knowledge2 = Arc<Knowledge>;
 
 /// What leads to one server as a replica.
 struct Replica {
@@ -135,13 +135,11 @@ impl Process {
             let from = self.stopped_until.get().max(self.world.now());
             self.stopped_until.set(until);
             if self.is(Mutant::ClockStopsInSuspend) {
-                // Counted at once, not when it is over: nothing of it runs meanwhile.
-                self.clock.skip(0);
-                let process_clock = Arc::clone(&self.clock);
+                let clock = Arc::clone(&self.clock);
                 let engine = Rc::clone(&self.world.engine);
                 self.world.engine.spawn(async move {
                     engine.sleep_until(until).await;
-                    process_clock.skip(until - from);
+                    clock.skip(until - from);
                 });
             }
         }

@@ -5,18 +5,17 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use super::{
     Process,
     connection::{Connection, Line},
+    replica::Answer,
 };
 use crate::{
-    freshness::{clock::Moment, floor::Mark},
-    lane::guard::{Standing, Verdict},
-    protocol::Replayed,
+    freshness::clock::Moment,
+    lane::guard::Verdict,
     router::{ServedBy, sight::Claim},
     sim::{
         checker::By,
-        cluster::{KEYS, Lost, SERVERS, Snapshot},
-        engine::{Engine, Instant, MS, Signal},
+        cluster::{KEYS, Lost, Snapshot},
+        engine::{Engine, MS, Signal},
         mutants::Mutant,
-        settings::Pooled,
     },
 };
 
@@ -43,13 +42,6 @@ pub(super) struct Lane {
     line: Line,
     /// Who joined what was under way, in a mutant; `None`: nothing is.
     joined: RefCell<Option<Vec<Request>>>,
-}
-
-/// What came back from a replica.
-struct Answer {
-    replayed: Replayed,
-    standing: Standing,
-    state: Rc<Snapshot>,
 }
 
 impl Lane {
@@ -309,82 +301,6 @@ impl Process {
         }
     }
 
-    /// The proof and the query, one behind the other.
-    async fn ask(&self, place: usize, connection: &Connection) -> Result<Answer, Lost> {
-        let world = &self.world;
-        if world.cut_off.get() == Some(self.number) {
-            world.engine.sleep(1_000 * MS).await;
-            return Err(Lost);
-        }
-        world.travel().await;
-        let prover = if self.is(Mutant::PositionOfAnotherServer) {
-            self.another(place)
-        } else {
-            world.replica_of(place, connection.session)?
-        };
-        let gap = |most| world.engine.between(0, most);
-        let mut answer = if self.is(Mutant::PositionAfterQuery) {
-            let state = world.cluster.borrow_mut().snapshot(prover);
-            let standing = world.cluster.borrow_mut().standing(prover);
-            world.engine.sleep(gap(2 * MS)).await;
-            let server = world.replica_of(place, connection.session)?;
-            let replayed = self.replayed(server);
-            Answer {
-                replayed,
-                standing,
-                state,
-            }
-        } else {
-            let replayed = self.replayed(prover);
-            world.engine.sleep(gap(2 * MS)).await;
-            // A pooler changes servers between transactions that do not travel together.
-            let server = if world.settings.pooled == Pooled::Replicas {
-                prover
-            } else {
-                world.replica_of(place, connection.session)?
-            };
-            let mut cluster = world.cluster.borrow_mut();
-            Answer {
-                replayed,
-                standing: cluster.standing(server),
-                state: cluster.snapshot(server),
-            }
-        };
-        if self.is(Mutant::PositionOfAnotherServer) || self.is(Mutant::BeaconPooledAndObserved) {
-            // Whoever breaks this rule does not look either.
-            answer.replayed.backend = connection.peer.backend;
-        }
-        world.travel().await;
-        world.replica_of(place, connection.session)?;
-        self.step().await;
-        Ok(answer)
-    }
-
-    fn another(&self, place: usize) -> usize {
-        let cluster = self.world.cluster.borrow();
-        let up = |other: &usize| *other != place && cluster.session(*other).is_ok();
-        (1..SERVERS).find(up).unwrap_or(place)
-    }
-
-    /// `PROOF_BY_LOG` or `PROOF_BY_BEACON`.
-    fn replayed(&self, server: usize) -> Replayed {
-        let world = &self.world;
-        let mut cluster = world.cluster.borrow_mut();
-        let standing = cluster.standing(server);
-        let mark = if world.settings.mode.has_beacon() {
-            let beat = cluster.snapshot(server).beacons[self.number];
-            (beat > 0).then_some(beat)
-        } else {
-            Some(cluster.position(server))
-        };
-        drop(cluster);
-        Replayed {
-            mark: mark.map(Mark),
-            in_recovery: standing.in_recovery,
-            backend: world.backend(server),
-        }
-    }
-
     /// The lane of the primary: whoever was sent here, and the standing of each answer.
     pub(super) async fn flies_on_primary(self: Rc<Self>) {
         loop {
@@ -429,63 +345,5 @@ impl Process {
             self.deliver(request, &state, By::Primary);
         }
         Ok(())
-    }
-
-    // --- Who finds out how far a replica is --------------------------------------------------------------------------
-
-    /// `router::watch`.
-    pub(super) async fn watches(self: Rc<Self>, place: usize) {
-        let replica = &self.replicas[place];
-        let mut seen = 0;
-        // `Budget`: so many a second, and a few at once after a rest.
-        let every =
-            self.clock.takes(Duration::from_secs(1)) / u64::from(self.policy.probes_per_second);
-        let burst = every * u64::from(self.policy.probes_at_once);
-        let mut spent_until: Instant = 0;
-        loop {
-            if replica.watched.count() == seen {
-                replica.watched.raised_since(seen, None).await;
-            }
-            let mut pause = self.policy.first_probe;
-            loop {
-                self.world
-                    .engine
-                    .sleep_until(spent_until.saturating_sub(burst))
-                    .await;
-                spent_until = spent_until.max(self.world.now()) + every;
-                self.step().await;
-                seen = replica.watched.count();
-                self.probe(place).await;
-                if self.waiting.get() == 0 {
-                    break;
-                }
-                let until: Instant = self.world.now() + self.clock.takes(pause).max(1);
-                replica.watched.raised_since(seen, Some(until)).await;
-                if replica.watched.count() == seen {
-                    pause = (pause * 2).min(self.policy.last_probe);
-                } else {
-                    pause = self.policy.first_probe;
-                }
-            }
-        }
-    }
-
-    pub(super) async fn probe(&self, place: usize) {
-        let replica = &self.replicas[place];
-        let connection = match self.to_replica(&replica.probes, place).await {
-            Ok(connection) => connection,
-            Err(error) => return replica.sight.failed(&error),
-        };
-        let Ok(answer) = self.ask(place, &connection).await else {
-            replica.probes.close();
-            return replica.sight.lost(&crate::Error::NotPrimary);
-        };
-        let Answer {
-            replayed, standing, ..
-        } = answer;
-        replica
-            .sight
-            .observe(&connection.peer, &replayed, &standing);
-        self.news.raise();
     }
 }
