@@ -78,10 +78,12 @@ until_true 30 curl -sf -o /dev/null "http://$PRIVATE/readyz" || die 'portolan di
 count_connections() {
     local file=$1
     shift
+    : > "$SCRATCH/watched"
     # The watcher's own connection is another program's.
     printf "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'portolan/%%' \\\\watch 0.2\n" |
         "$PSQL" -X -q -A -t -h 127.0.0.1 -p "$POSTGRES_PORT" -U portolan -d pulls > "$SCRATCH/watched" 2> /dev/null &
     local watcher=$!
+    until_true 10 test -s "$SCRATCH/watched" || die 'nobody counts the connections'
     "$@"
     kill "$watcher" 2> /dev/null || true
     wait "$watcher" 2> /dev/null || true
