@@ -97,8 +97,7 @@ CREATE TABLE manifest (
     -- So that a tag, a child and a reference can only name a manifest of their own repository.
     CONSTRAINT manifest_repository_id_key UNIQUE (repository_id, id)
 );
--- With the repository: the planner cannot know that one digest lies in 100,000 of them, and takes this for a pull.
-CREATE INDEX manifest_digest ON manifest (digest, repository_id);
+CREATE INDEX manifest_digest ON manifest (digest);
 CREATE INDEX manifest_media_type ON manifest (media_type_id);
 CREATE INDEX manifest_subject ON manifest (repository_id, subject_digest, digest) WHERE subject_digest IS NOT NULL;
 

@@ -607,11 +607,11 @@ CREATE INDEX manifest_blob_blob ON public.manifest_blob USING btree (blob_id, re
 
 CREATE INDEX manifest_blob_manifest ON public.manifest_blob USING btree (manifest_id);
 
+CREATE INDEX manifest_by_digest ON public.manifest USING btree (digest, repository_id);
+
 CREATE INDEX manifest_child_child ON public.manifest_child USING btree (child_id) WHERE (child_id IS NOT NULL);
 
 CREATE INDEX manifest_child_digest ON public.manifest_child USING btree (repository_id, child_digest);
-
-CREATE INDEX manifest_digest ON public.manifest USING btree (digest, repository_id);
 
 CREATE INDEX manifest_media_type ON public.manifest USING btree (media_type_id);
 

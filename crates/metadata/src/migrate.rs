@@ -15,7 +15,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 /// The oldest step that this program works with.
 pub const SCHEMA_OLDEST: i64 = 7;
 /// The newest step that this program knows.
-pub const SCHEMA_NEWEST: i64 = 7;
+pub const SCHEMA_NEWEST: i64 = 9;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
