@@ -7,7 +7,7 @@ KILL_ROUNDS=${KILL_ROUNDS:-200}
 FUZZ_SECONDS=${FUZZ_SECONDS:-300}
 SIMULATED_SEEDS=${SIMULATED_SEEDS:-100000}
 
-"$ROOT/scripts/setup.sh" rust go postgres clients tools
+"$ROOT/scripts/setup.sh" rust go postgres pooler clients tools
 cd "$ROOT"
 export CARGO_TARGET_DIR KILL_ROUNDS
 CARGO_TARGET_DIR=$(target_dir)
