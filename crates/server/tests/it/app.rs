@@ -74,6 +74,12 @@ impl Options {
         TestApp::launch(self, database, url)
     }
 
+    /// Starts it on a server of the test's own: migrates `database`, which it reaches by `url`.
+    pub(crate) fn start_on(self, database: TestDatabase, url: &str) -> TestApp {
+        migrate(&database);
+        TestApp::launch(self, database, url)
+    }
+
     /// Starts it with a proxy on the way to its database. The test needs a runtime of many threads, since
     /// the proxy lives in it.
     pub(crate) async fn start_behind_a_proxy(self) -> (TestApp, ChaosProxy) {
@@ -91,14 +97,18 @@ pub(crate) async fn template() -> &'static TestDatabase {
     TEMPLATE
         .get_or_init(|| async {
             let database = PgCluster::shared().create_database().await;
-            let variables = [(
-                "PORTOLAN_DATABASE__PRIMARY".to_owned(),
-                database.url().to_owned(),
-            )];
-            run(command(&variables).args(["migrate", "up"]));
+            migrate(&database);
             database
         })
         .await
+}
+
+fn migrate(database: &TestDatabase) {
+    let variables = [(
+        "PORTOLAN_DATABASE__PRIMARY".to_owned(),
+        database.url().to_owned(),
+    )];
+    run(command(&variables).args(["migrate", "up"]));
 }
 
 /// The binary with these variables and no others.
@@ -205,8 +215,16 @@ impl TestApp {
 
     /// Another process of the same registry.
     pub(crate) fn another(&self) -> Self {
+        self.another_with(&[])
+    }
+
+    /// The same with some settings of its own, by the names of their variables without `PORTOLAN_`.
+    pub(crate) fn another_with(&self, settings: &[(&str, &str)]) -> Self {
         let folder = Folder::new("portolan-it-");
-        let environment = self.environment.clone();
+        let mut environment = self.environment.clone();
+        let own = settings.iter();
+        environment
+            .extend(own.map(|(name, value)| (format!("PORTOLAN_{name}"), (*value).to_owned())));
         let (server, address, private) = serve(&environment, folder.path());
         let (database, blobs) = (self.database.clone(), self.blobs.clone());
         let bucket = self.bucket.clone();
@@ -286,6 +304,11 @@ impl TestApp {
     /// The server process.
     pub(crate) fn server(&self) -> &Guarded {
         &self.server
+    }
+
+    /// Whether the server process still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.server.ended().is_none()
     }
 
     /// The private address.

@@ -11,6 +11,7 @@ mod listeners;
 mod quickstart;
 mod read_only;
 mod replicas;
+mod storm;
 mod token;
 mod token_attacks;
 mod token_keys;

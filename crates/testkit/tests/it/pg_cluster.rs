@@ -175,8 +175,8 @@ async fn an_old_primary_and_its_other_replica_follow_the_promoted_one_and_the_po
         .unwrap();
     let (heir, other) = (cluster.add_replica(), cluster.add_replica());
     let pooler = cluster.start_pooler(&[]);
-    let pooled = Session::open(&pooler.url(database.name())).await.unwrap();
-    pooled
+    let through = Session::open(&pooler.url(database.name())).await.unwrap();
+    through
         .simple_query("INSERT INTO t VALUES (1)")
         .await
         .unwrap();
@@ -193,12 +193,12 @@ async fn an_old_primary_and_its_other_replica_follow_the_promoted_one_and_the_po
 
     pooler.point_at(heir.server()).await;
     eventually("the pooler leads to the heir", async || {
-        let inserted = pooled
+        let inserted = through
             .simple_query(
                 "INSERT INTO t SELECT 3 FROM pg_control_checkpoint() WHERE NOT pg_is_in_recovery()",
             )
             .await;
-        let found = pooled.simple_query("SELECT FROM t WHERE a = 2").await;
+        let found = through.simple_query("SELECT FROM t WHERE a = 2").await;
         inserted.is_ok() && found.is_ok_and(|messages| messages.len() == 2)
     })
     .await;
