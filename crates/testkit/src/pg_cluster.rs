@@ -13,6 +13,7 @@ mod replica;
 mod server;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -211,11 +212,12 @@ impl PgCluster {
         PgReplica::new(PgServer::start(&self.binaries, data, settings))
     }
 
-    /// Starts a transaction pooler in front of the primary. Those who come through it call themselves one of `users`.
-    pub fn start_pooler(&self, users: &[&str]) -> PgBouncer {
+    /// Starts a transaction pooler in front of `server`, or of a proxy to it. Those who come through it call themselves
+    /// `postgres` or one of `users`.
+    pub fn start_pooler(&self, server: SocketAddr, users: &[&str]) -> PgBouncer {
         let number = self.poolers.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.join(format!("pooler{number}"));
-        PgBouncer::start(&self.binaries, folder, &self.primary, users)
+        PgBouncer::start(&self.binaries, folder, server, users)
     }
 
     /// Stops the primary: waits for nobody, but writes what it has to.

@@ -7,11 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use super::{
-    binaries::Binaries,
-    database::Session,
-    server::{PgServer, free_port},
-};
+use super::{binaries::Binaries, database::Session, server::free_port};
 use crate::children::{Guarded, wait_for};
 
 /// How to get what is missing.
@@ -33,7 +29,7 @@ impl PgBouncer {
     pub(super) fn start(
         binaries: &Binaries,
         folder: PathBuf,
-        server: &PgServer,
+        server: SocketAddr,
         users: &[&str],
     ) -> Self {
         fs::create_dir(&folder).expect("the cluster's folder can be written to");
@@ -67,7 +63,7 @@ impl PgBouncer {
     }
 
     /// Leads to `server` from now on. Transactions that are under way end where they are.
-    pub async fn point_at(&self, server: &PgServer) {
+    pub async fn point_at(&self, server: SocketAddr) {
         configure(&self.binaries, &self.folder, self.port, server);
         let console = Session::open(&self.url_as(OPERATOR, "pgbouncer"))
             .await
@@ -103,8 +99,8 @@ impl PgBouncer {
     }
 }
 
-fn configure(binaries: &Binaries, folder: &Path, port: u16, server: &PgServer) {
-    let (to, users) = (server.address(), folder.join("users"));
+fn configure(binaries: &Binaries, folder: &Path, port: u16, server: SocketAddr) {
+    let users = folder.join("users");
     let configuration = format!(
         "[databases]\n\
          * = host={host} port={to_port}\n\
@@ -122,8 +118,8 @@ fn configure(binaries: &Binaries, folder: &Path, port: u16, server: &PgServer) {
          default_pool_size = 20\n\
          ; A server that was away is tried again soon: a test does not wait a quarter of a minute.\n\
          server_login_retry = 1\n",
-        host = to.ip(),
-        to_port = to.port(),
+        host = server.ip(),
+        to_port = server.port(),
         users = users.display(),
     );
     binaries.write(&folder.join("pgbouncer.ini"), &configuration);

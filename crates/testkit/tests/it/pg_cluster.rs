@@ -174,7 +174,7 @@ async fn an_old_primary_and_its_other_replica_follow_the_promoted_one_and_the_po
         .await
         .unwrap();
     let (heir, other) = (cluster.add_replica(), cluster.add_replica());
-    let pooler = cluster.start_pooler(&[]);
+    let pooler = cluster.start_pooler(cluster.primary().address(), &[]);
     let through = Session::open(&pooler.url(database.name())).await.unwrap();
     through
         .simple_query("INSERT INTO t VALUES (1)")
@@ -191,7 +191,7 @@ async fn an_old_primary_and_its_other_replica_follow_the_promoted_one_and_the_po
     drop((frozen, session));
     other.catch_up(cluster.primary()).await;
 
-    pooler.point_at(heir.server()).await;
+    pooler.point_at(heir.server().address()).await;
     eventually("the pooler leads to the heir", async || {
         let inserted = through
             .simple_query(
