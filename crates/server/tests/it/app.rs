@@ -74,9 +74,10 @@ impl Options {
         TestApp::launch(self, database, url)
     }
 
-    /// Starts it on a server of the test's own: migrates `database`, which it reaches by `url`.
+    /// Starts it on a server of the test's own: migrates `database`, which it reaches by `url` unless the settings say
+    /// otherwise.
     pub(crate) fn start_on(self, database: TestDatabase, url: &str) -> TestApp {
-        migrate(&database);
+        migrate(url, &self.settings);
         TestApp::launch(self, database, url)
     }
 
@@ -97,17 +98,15 @@ pub(crate) async fn template() -> &'static TestDatabase {
     TEMPLATE
         .get_or_init(|| async {
             let database = PgCluster::shared().create_database().await;
-            migrate(&database);
+            migrate(database.url(), &[]);
             database
         })
         .await
 }
 
-fn migrate(database: &TestDatabase) {
-    let variables = [(
-        "PORTOLAN_DATABASE__PRIMARY".to_owned(),
-        database.url().to_owned(),
-    )];
+fn migrate(url: &str, settings: &[(String, String)]) {
+    let mut variables = vec![("PORTOLAN_DATABASE__PRIMARY".to_owned(), url.to_owned())];
+    variables.extend_from_slice(settings);
     run(command(&variables).args(["migrate", "up"]));
 }
 
@@ -369,6 +368,11 @@ impl TestApp {
 
     /// The value of a metric line that begins with `name`, all its label sets added up.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
+        self.metric_with(name, &[]).await
+    }
+
+    /// The same of those label sets that hold all of `labels`, each such as `server="replica"`.
+    pub(crate) async fn metric_with(&self, name: &str, labels: &[&str]) -> f64 {
         let text = Client::new(self.private)
             .get("/metrics")
             .await
@@ -377,7 +381,8 @@ impl TestApp {
         let text = String::from_utf8(text.to_vec()).expect("metrics are text");
         let line = |line: &str| {
             let (label, value) = line.rsplit_once(' ')?;
-            (label == name || label.starts_with(&format!("{name}{{")))
+            let named = label == name || label.starts_with(&format!("{name}{{"));
+            (named && labels.iter().all(|wanted| label.contains(wanted)))
                 .then(|| value.parse::<f64>().ok())?
         };
         text.lines().filter_map(line).sum()

@@ -2,6 +2,7 @@
 
 mod app;
 mod by_hand;
+mod cluster;
 mod config;
 mod doctor;
 mod fleet;
