@@ -33,6 +33,7 @@ async fn replicas_serve_most_reads_half_of_them_at_300_ms_and_none_beyond_the_le
     stage.served_by_replicas(1).await;
 
     let healthy = measure(&stage, &crowd).await;
+    eprintln!("writer: {}", stage.nodes[0].summary().await);
     assert!(healthy.by_replicas >= 0.9, "healthy: {healthy:?}");
     // Sessions report what they did once a second.
     assert!(healthy.looked_up >= 0.6, "healthy: {healthy:?}");
@@ -49,6 +50,7 @@ async fn replicas_serve_most_reads_half_of_them_at_300_ms_and_none_beyond_the_le
     );
     assert!(too_late.looked_up < 0.1, "beyond the lease: {too_late:?}");
     eprintln!("{healthy:?}\n{late:?}\n{too_late:?}");
+    eprintln!("writer: {}", stage.nodes[0].summary().await);
 
     lag(&stage, Duration::ZERO).await;
     stage.served_by_replicas(1).await;

@@ -198,9 +198,13 @@ impl Node {
         );
         for outcome in ["at_once", "observed", "timer", "perhaps_lost"] {
             let label = format!(r#"outcome="{outcome}""#);
-            let name = "portolan_pg_barrier_seconds_count";
-            let count = self.app.metric_with(name, &[&label]).await;
-            summary.extend([format!(" {outcome} {count}")]);
+            let [count, seconds] = ["count", "sum"].map(|part| {
+                let name = format!("portolan_pg_barrier_seconds_{part}");
+                let (app, label) = (&self.app, label.as_str());
+                async move { app.metric_with(&name, &[label]).await }
+            });
+            let (count, seconds) = tokio::join!(count, seconds);
+            summary.extend([format!(" {outcome} {count} ({seconds:.1} s)")]);
         }
         summary
     }
