@@ -220,6 +220,8 @@ impl Stage {
         pass(CALM).await;
 
         self.nodes.iter().for_each(Node::fence);
+        heir.promote().await;
+        // Only now, when the heir does not get it any more.
         session
             .batch_execute(
                 "SET synchronous_commit = local;
@@ -228,7 +230,6 @@ impl Stage {
             .await
             .expect("the old primary still writes");
         other.catch_up(old).await;
-        heir.promote().await;
         for node in &self.nodes {
             node.lead_to(heir.server().address());
         }
