@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::History;
-use super::checker::{Event, Tag};
+use super::checker::{Event, Tag, check, excerpt};
 use crate::app::push_blob;
 
 /// Where they work.
@@ -126,11 +126,19 @@ impl Crowd {
         &self.shared.counts
     }
 
-    /// Lets everybody finish what they are at. Fails where somebody got an answer that nobody should get, with what
-    /// `log` has to say of it.
-    pub(crate) async fn end(self, log: impl FnOnce() -> String) -> Vec<Event> {
+    /// Lets everybody finish what they are at. Fails where a read was stale, or where somebody got an answer that nobody
+    /// should get, with what `log` has to say of it.
+    pub(crate) async fn end(self, log: impl FnOnce() -> String) {
         self.stop.send_replace(true);
         self.tasks.join_all().await;
+        let history = self.shared.history.end();
+        let violations = check(&history);
+        assert!(
+            violations.is_empty(),
+            "{} violations, the first: {}",
+            violations.len(),
+            excerpt(&history, &violations[0])
+        );
         let trouble = self.shared.trouble.lock();
         let trouble = std::mem::take(&mut *trouble.unwrap_or_else(PoisonError::into_inner));
         assert!(
@@ -139,7 +147,6 @@ impl Crowd {
             trouble.len(),
             log()
         );
-        self.shared.history.end()
     }
 }
 

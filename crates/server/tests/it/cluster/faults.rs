@@ -10,7 +10,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 
 use super::TURN;
-use super::checker::{check, excerpt};
 use super::crowd::{Crowd, REPOSITORY, Roles};
 use super::stage::{Node, Stage, Way};
 use crate::storm::number;
@@ -98,14 +97,7 @@ async fn run_round(seed: u64) {
     for (number, node) in stage.nodes.iter().enumerate() {
         eprintln!("process {number}: {}", node.summary().await);
     }
-    let history = crowd.end(|| stage.errors()).await;
-    let violations = check(&history);
-    assert!(
-        violations.is_empty(),
-        "seed {seed}: {} violations, the first: {}",
-        violations.len(),
-        excerpt(&history, &violations[0])
-    );
+    crowd.end(|| stage.errors()).await;
     for node in &mut stage.nodes {
         assert!(node.app.runs(), "a process ended:\n{}", node.app.log());
         let by_replicas = node.reads("replica").await;
