@@ -3,6 +3,7 @@
 #
 #   rust      cargo 1.95 or newer, and a C compiler. Rust itself is never installed: the line that gets it, exit 2
 #   postgres  the programs of PostgreSQL 15 or newer
+#   pooler    pgbouncer, for tests only
 #   go        Go 1.26 or newer. Never installed: the line that gets it, exit 2
 #   tools     pinned versions of the S3 server, the conformance suite and clients, built once into the cache
 #   clients   docker, podman, skopeo
@@ -67,6 +68,11 @@ need_go() {
 
 need_postgres() {
     postgres_bin > /dev/null || MISSING+=(postgresql)
+}
+
+# Debian puts it where only root's PATH leads.
+need_pooler() {
+    command -v pgbouncer > /dev/null || [ -x /usr/sbin/pgbouncer ] || MISSING+=(pgbouncer)
 }
 
 need_clients() {
@@ -134,7 +140,7 @@ install_tools() {
 tools=
 for need in "$@"; do
     case $need in
-        rust | go | postgres | clients) "need_$need" ;;
+        rust | go | postgres | pooler | clients) "need_$need" ;;
         tools) tools+=$TOOLS ;;
         peers) need_peers; tools+=$PEERS ;;
         *) die "unknown need: $need" ;;

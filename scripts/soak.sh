@@ -6,8 +6,12 @@ source "$(dirname "$0")/lib.sh"
 KILL_ROUNDS=${KILL_ROUNDS:-200}
 FUZZ_SECONDS=${FUZZ_SECONDS:-300}
 SIMULATED_SEEDS=${SIMULATED_SEEDS:-100000}
+STORM_RATE=${STORM_RATE:-2000}
+CLUSTER_ROUNDS=${CLUSTER_ROUNDS:-30}
+# Another schedule every day, and the same all day long.
+CLUSTER_SEED=${CLUSTER_SEED:-$(date -u +%Y%m%d)}
 
-"$ROOT/scripts/setup.sh" rust go postgres clients tools
+"$ROOT/scripts/setup.sh" rust go postgres pooler clients tools
 cd "$ROOT"
 export CARGO_TARGET_DIR KILL_ROUNDS
 CARGO_TARGET_DIR=$(target_dir)
@@ -32,6 +36,13 @@ soak "floor leases simulated with $SIMULATED_SEEDS seeds" env "PORTOLAN_SEEDS=$S
     cargo test --locked --package portolan-pg --lib --release -- sim::
 soak "server killed in $KILL_ROUNDS rounds of pushes, each store" \
     cargo test --locked --package portolan-server --test it -- kill:: --nocapture
+soak "replicas under $CLUSTER_ROUNDS schedules of faults" \
+    env "CLUSTER_ROUNDS=$CLUSTER_ROUNDS" "CLUSTER_SEED=$CLUSTER_SEED" \
+    cargo test --locked --package portolan-server --test it -- cluster:: --nocapture
+# Optimised, because the load generator and twenty processes share the cores: the promise is about these rates.
+soak "twenty processes lose their database at $STORM_RATE requests per second" \
+    env "STORM_RATE=$STORM_RATE" STORM_SECONDS=20 STORM_RECOVERY_MS=2000 STORM_REST=75 \
+    cargo test --locked --package portolan-server --test it --release -- storm:: --nocapture
 soak 'conformance, both stores, 1.1 and dev' conformance/run.sh
 
 say

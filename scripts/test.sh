@@ -7,7 +7,7 @@ source "$(dirname "$0")/lib.sh"
 
 KILL_ROUNDS=${KILL_ROUNDS:-20}
 
-"$ROOT/scripts/setup.sh" rust go postgres clients tools
+"$ROOT/scripts/setup.sh" rust go postgres pooler clients tools
 cd "$ROOT"
 export CARGO_TARGET_DIR CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 CARGO_TARGET_DIR=$(target_dir)
@@ -67,14 +67,17 @@ suite() {
 suite format 2 cargo fmt --all --check
 suite build 20 cargo build --locked --workspace --bins
 suite lints 20 cargo clippy --locked --workspace --all-targets -- -D warnings
-# The rounds of the killed server have a suite of their own below.
-suite tests 30 cargo test --locked --workspace --no-fail-fast -- --skip kill::
+# The rounds of the killed server and what needs the cores for itself have suites of their own below.
+suite tests 30 cargo test --locked --workspace --no-fail-fast -- \
+    --skip kill:: --skip storm::twenty --skip cluster::faults --skip cluster::shares --skip cluster::pooler
 # About a minute: a few seconds for each target, on every core. `make soak` takes longer.
 suite fuzz 5 env "PORTOLAN_FUZZ_SECONDS=${FUZZ_SECONDS:-4}" cargo test --locked --package portolan-oci --test it
 suite conformance 10 conformance/run.sh
 suite clients 10 tests/clients/run.sh
 suite kill 15 env "KILL_ROUNDS=$KILL_ROUNDS" \
     cargo test --locked --package portolan-server --test it -- kill:: --nocapture
+suite cluster 8 cargo test --locked --package portolan-server --test it -- cluster:: --nocapture
+suite storm 5 cargo test --locked --package portolan-server --test it -- storm:: --nocapture
 
 say
 printf '%s\n' "${TABLE[@]}"

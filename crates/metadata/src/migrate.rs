@@ -71,6 +71,9 @@ async fn connect(url: &str) -> Result<sqlx::PgConnection, Error> {
     let options: PgConnectOptions = with_host(url).parse()?;
     let options = options
         .application_name("portolan/migrate")
+        // The role's own settings are those of a lane where a pooler stands before the registry: half a second for a
+        // statement. A step may build an index for an hour, and the next waits for its lock meanwhile.
+        .options([("statement_timeout", "0")])
         .disable_statement_logging();
     Ok(options.connect().await?)
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::{
     metrics::{Role, Share},
@@ -157,7 +157,9 @@ impl Error {
     pub fn is_connection_lost(&self) -> bool {
         match self {
             Self::Statement { source, .. } => {
-                source.is_closed() || source.code().is_some_and(sqlstate::is_shutting_down)
+                source.is_closed()
+                    || source.code().is_some_and(sqlstate::is_shutting_down)
+                    || source.as_db_error().is_some_and(ended_the_session)
             }
             Self::Unanswered { .. }
             | Self::CommitUnknown { .. }
@@ -202,6 +204,15 @@ impl Error {
             Self::CommitUnknown { source } => source.db_error(),
             _ => None,
         }
+    }
+}
+
+/// Whether it was the last that this session had to say. A pooler whose server went away says so with a code of its
+/// own, and without the field that is never translated.
+fn ended_the_session(error: &DbError) -> bool {
+    match error.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        None => error.severity() == "FATAL",
     }
 }
 

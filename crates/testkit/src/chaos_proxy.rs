@@ -1,13 +1,13 @@
 //! A TCP proxy that misbehaves on command: slow, silent, broken, or not there at all.
 //!
-//! Stands between the code under test and a server. What it does to new connections and to those that exist is one
-//! [`Mood`]; it can change at any time and acts at once.
+//! Stands between the code under test and a server, or several in turn. What it does to new connections and to those
+//! that exist is one [`Mood`]; it can change at any time and acts at once.
 
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -38,15 +38,59 @@ pub enum Mood {
     Cut,
 }
 
-/// A proxy to one server, gone when dropped.
+/// A proxy to one server or to several in turn, gone when dropped.
 #[derive(Debug)]
 pub struct ChaosProxy {
     address: SocketAddr,
     mood: watch::Sender<Mood>,
     breaks: watch::Sender<Break>,
-    accepted: Arc<AtomicUsize>,
-    open: Arc<AtomicUsize>,
+    servers: Arc<Servers>,
+    counts: Arc<Counts>,
     _task: JoinSet<()>,
+}
+
+/// Where it leads, each new connection to the next.
+#[derive(Debug)]
+struct Servers {
+    addresses: RwLock<Vec<SocketAddr>>,
+    next: AtomicUsize,
+}
+
+impl Servers {
+    fn next(&self) -> SocketAddr {
+        let addresses = self
+            .addresses
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        addresses[turn % addresses.len()]
+    }
+}
+
+/// What it has seen.
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicUsize,
+    open: AtomicUsize,
+    unanswered: AtomicUsize,
+    most_unanswered: AtomicUsize,
+}
+
+/// A connection whose server has said nothing yet; the end of that is the end of this.
+struct Unanswered(Arc<Counts>);
+
+impl Unanswered {
+    fn begin(counts: &Arc<Counts>) -> Self {
+        let now = counts.unanswered.fetch_add(1, Ordering::AcqRel) + 1;
+        counts.most_unanswered.fetch_max(now, Ordering::AcqRel);
+        Self(Arc::clone(counts))
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The last order to end the connections that exist; a new number is a new order.
@@ -59,6 +103,15 @@ struct Break {
 impl ChaosProxy {
     /// Starts a proxy to `server` on a port of its own. Must run in the runtime of the test.
     pub async fn start(server: SocketAddr) -> Self {
+        Self::round_robin(&[server]).await
+    }
+
+    /// Starts a proxy that leads each new connection to the next of `servers`, as a load balancer does.
+    pub async fn round_robin(servers: &[SocketAddr]) -> Self {
+        let servers = Arc::new(Servers {
+            addresses: RwLock::new(servers.to_vec()),
+            next: AtomicUsize::new(0),
+        });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("there is a free port");
@@ -70,21 +123,21 @@ impl ChaosProxy {
             number: 0,
             with_reset: false,
         });
-        let (accepted, open) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let counts = Arc::<Counts>::default();
         let door = Door {
-            server,
+            servers: Arc::clone(&servers),
             mood: mood.subscribe(),
             breaks: breaks.subscribe(),
-            open: Arc::clone(&open),
+            counts: Arc::clone(&counts),
         };
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, door, Arc::clone(&accepted)));
+        task.spawn(serve(listener, door));
         Self {
             address,
             mood,
             breaks,
-            accepted,
-            open,
+            servers,
+            counts,
             _task: task,
         }
     }
@@ -99,6 +152,12 @@ impl ChaosProxy {
         let (before, after) = url.split_once('@').expect("the URL names a user");
         let path = after.find('/').expect("the URL names a database");
         format!("{before}@{}{}", self.address, &after[path..])
+    }
+
+    /// Leads new connections to `server` from now on, as a name does that moved to a promoted server.
+    pub fn lead_to(&self, server: SocketAddr) {
+        let addresses = self.servers.addresses.write();
+        *addresses.unwrap_or_else(PoisonError::into_inner) = vec![server];
     }
 
     /// Passes everything on `delay` later.
@@ -133,12 +192,17 @@ impl ChaosProxy {
 
     /// Connections accepted since the start.
     pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::Acquire)
+        self.counts.accepted.load(Ordering::Acquire)
     }
 
     /// Connections that exist now.
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        self.counts.open.load(Ordering::Acquire)
+    }
+
+    /// The most connections there have been at once whose server had not said a word yet: attempts to log in.
+    pub fn most_unanswered(&self) -> usize {
+        self.counts.most_unanswered.load(Ordering::Acquire)
     }
 
     fn break_all(&self, with_reset: bool) {
@@ -152,18 +216,18 @@ impl ChaosProxy {
 /// What each connection needs.
 #[derive(Debug, Clone)]
 struct Door {
-    server: SocketAddr,
+    servers: Arc<Servers>,
     mood: watch::Receiver<Mood>,
     breaks: watch::Receiver<Break>,
-    open: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
 }
 
-async fn serve(listener: TcpListener, door: Door, accepted: Arc<AtomicUsize>) {
+async fn serve(listener: TcpListener, door: Door) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
-                accepted.fetch_add(1, Ordering::AcqRel);
+                door.counts.accepted.fetch_add(1, Ordering::AcqRel);
                 let mut door = door.clone();
                 // Orders given before it came do not concern it.
                 door.breaks.mark_unchanged();
@@ -176,18 +240,19 @@ async fn serve(listener: TcpListener, door: Door, accepted: Arc<AtomicUsize>) {
 
 impl Door {
     async fn handle(mut self, client: TcpStream) {
-        let open = Arc::clone(&self.open);
-        open.fetch_add(1, Ordering::AcqRel);
+        let counts = Arc::clone(&self.counts);
+        counts.open.fetch_add(1, Ordering::AcqRel);
         self.pass(client).await;
-        open.fetch_sub(1, Ordering::AcqRel);
+        counts.open.fetch_sub(1, Ordering::AcqRel);
     }
 
     async fn pass(&mut self, client: TcpStream) {
+        let unanswered = Unanswered::begin(&self.counts);
         if *self.mood.borrow() == Mood::Cut {
             let _ = client.set_zero_linger();
             return;
         }
-        let Ok(server) = TcpStream::connect(self.server).await else {
+        let Ok(server) = TcpStream::connect(self.servers.next()).await else {
             let _ = client.set_zero_linger();
             return;
         };
@@ -196,6 +261,7 @@ impl Door {
         let (from_server, to_server) = server.into_split();
         let mut upwards = Flow::new(from_client, to_server, self.mood.clone());
         let mut downwards = Flow::new(from_server, to_client, self.mood.clone());
+        downwards.unanswered = Some(unanswered);
         let mut mood = self.mood.clone();
         let with_reset = tokio::select! {
             // Either side ended: so does the other, in order.
@@ -217,11 +283,18 @@ struct Flow {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     mood: watch::Receiver<Mood>,
+    /// Until the first piece has been passed on.
+    unanswered: Option<Unanswered>,
 }
 
 impl Flow {
     fn new(from: OwnedReadHalf, to: OwnedWriteHalf, mood: watch::Receiver<Mood>) -> Self {
-        Self { from, to, mood }
+        Self {
+            from,
+            to,
+            mood,
+            unanswered: None,
+        }
     }
 
     async fn run(&mut self) -> io::Result<()> {
@@ -241,6 +314,7 @@ impl Flow {
             if length == 0 {
                 return self.to.shutdown().await;
             }
+            self.unanswered = None;
             self.to.write_all(&buffer[..length]).await?;
         }
     }

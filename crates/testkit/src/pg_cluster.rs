@@ -6,10 +6,14 @@
 
 mod binaries;
 mod database;
+mod follow;
+mod part;
+mod pooler;
 mod replica;
 mod server;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -24,6 +28,8 @@ use self::{
 };
 pub use self::{
     database::{Session, TestDatabase},
+    part::{Frozen, Part},
+    pooler::PgBouncer,
     replica::PgReplica,
     server::PgServer,
 };
@@ -96,6 +102,14 @@ impl PgOptions {
             .with("ssl", "on")
     }
 
+    /// Writes into the log what `pg_rewind` needs, so that a server can follow one that took over from it:
+    /// [`PgServer::follow`]. Off by default, because it makes the log several times as long.
+    #[must_use]
+    pub fn rewindable(self) -> Self {
+        self.with("wal_log_hints", "on")
+            .with("full_page_writes", "on")
+    }
+
     /// Starts the cluster.
     pub fn start(self) -> PgCluster {
         PgCluster::start_with(self)
@@ -111,6 +125,7 @@ pub struct PgCluster {
     binaries: Binaries,
     databases: AtomicUsize,
     replicas: AtomicUsize,
+    poolers: AtomicUsize,
     folder: PathBuf,
     _watchdog: Watchdog,
 }
@@ -157,6 +172,7 @@ impl PgCluster {
             binaries,
             databases: AtomicUsize::new(0),
             replicas: AtomicUsize::new(0),
+            poolers: AtomicUsize::new(0),
             folder,
             _watchdog: watchdog,
         }
@@ -194,6 +210,14 @@ impl PgCluster {
             .arg(&data));
         let settings = Settings::new(self.options.durable, &self.options.settings);
         PgReplica::new(PgServer::start(&self.binaries, data, settings))
+    }
+
+    /// Starts a transaction pooler in front of `server`, or of a proxy to it. Those who come through it call themselves
+    /// `postgres` or one of `users`.
+    pub fn start_pooler(&self, server: SocketAddr, users: &[&str]) -> PgBouncer {
+        let number = self.poolers.fetch_add(1, Ordering::Relaxed);
+        let folder = self.folder.join(format!("pooler{number}"));
+        PgBouncer::start(&self.binaries, folder, server, users)
     }
 
     /// Stops the primary: waits for nobody, but writes what it has to.

@@ -22,6 +22,18 @@ async fn up_applies_what_is_missing_once() {
 }
 
 #[tokio::test]
+async fn the_time_limit_of_the_role_is_not_that_of_a_step() {
+    let database = PgCluster::shared().create_database().await;
+    let sql = database.session().await;
+    let limit = format!(
+        "ALTER DATABASE {} SET statement_timeout = '1ms'",
+        database.name()
+    );
+    sql.batch_execute(&limit).await.unwrap();
+    migrate::up(database.url()).await.unwrap();
+}
+
+#[tokio::test]
 async fn two_that_migrate_at_once_wait_for_each_other() {
     let database = PgCluster::shared().create_database().await;
     let (one, other) = tokio::join!(migrate::up(database.url()), migrate::up(database.url()));

@@ -13,6 +13,7 @@ mod lanes;
 mod measures;
 mod old_server;
 mod outages;
+mod pooler;
 mod reads;
 mod replicas;
 mod storm;

@@ -74,6 +74,13 @@ impl Options {
         TestApp::launch(self, database, url)
     }
 
+    /// Starts it on a server of the test's own: migrates `database`, which it reaches by `url` unless the settings say
+    /// otherwise.
+    pub(crate) fn start_on(self, database: TestDatabase, url: &str) -> TestApp {
+        migrate(url, &self.settings);
+        TestApp::launch(self, database, url)
+    }
+
     /// Starts it with a proxy on the way to its database. The test needs a runtime of many threads, since
     /// the proxy lives in it.
     pub(crate) async fn start_behind_a_proxy(self) -> (TestApp, ChaosProxy) {
@@ -91,14 +98,16 @@ pub(crate) async fn template() -> &'static TestDatabase {
     TEMPLATE
         .get_or_init(|| async {
             let database = PgCluster::shared().create_database().await;
-            let variables = [(
-                "PORTOLAN_DATABASE__PRIMARY".to_owned(),
-                database.url().to_owned(),
-            )];
-            run(command(&variables).args(["migrate", "up"]));
+            migrate(database.url(), &[]);
             database
         })
         .await
+}
+
+fn migrate(url: &str, settings: &[(String, String)]) {
+    let mut variables = vec![("PORTOLAN_DATABASE__PRIMARY".to_owned(), url.to_owned())];
+    variables.extend_from_slice(settings);
+    run(command(&variables).args(["migrate", "up"]));
 }
 
 /// The binary with these variables and no others.
@@ -205,8 +214,16 @@ impl TestApp {
 
     /// Another process of the same registry.
     pub(crate) fn another(&self) -> Self {
+        self.another_with(&[])
+    }
+
+    /// The same with some settings of its own, by the names of their variables without `PORTOLAN_`.
+    pub(crate) fn another_with(&self, settings: &[(&str, &str)]) -> Self {
         let folder = Folder::new("portolan-it-");
-        let environment = self.environment.clone();
+        let mut environment = self.environment.clone();
+        let own = settings.iter();
+        environment
+            .extend(own.map(|(name, value)| (format!("PORTOLAN_{name}"), (*value).to_owned())));
         let (server, address, private) = serve(&environment, folder.path());
         let (database, blobs) = (self.database.clone(), self.blobs.clone());
         let bucket = self.bucket.clone();
@@ -288,6 +305,11 @@ impl TestApp {
         &self.server
     }
 
+    /// Whether the server process still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.server.ended().is_none()
+    }
+
     /// The private address.
     pub(crate) fn private(&self) -> SocketAddr {
         self.private
@@ -346,6 +368,11 @@ impl TestApp {
 
     /// The value of a metric line that begins with `name`, all its label sets added up.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
+        self.metric_with(name, &[]).await
+    }
+
+    /// The same of those label sets that hold all of `labels`, each such as `server="replica"`.
+    pub(crate) async fn metric_with(&self, name: &str, labels: &[&str]) -> f64 {
         let text = Client::new(self.private)
             .get("/metrics")
             .await
@@ -354,7 +381,8 @@ impl TestApp {
         let text = String::from_utf8(text.to_vec()).expect("metrics are text");
         let line = |line: &str| {
             let (label, value) = line.rsplit_once(' ')?;
-            (label == name || label.starts_with(&format!("{name}{{")))
+            let named = label == name || label.starts_with(&format!("{name}{{"));
+            (named && labels.iter().all(|wanted| label.contains(wanted)))
                 .then(|| value.parse::<f64>().ok())?
         };
         text.lines().filter_map(line).sum()

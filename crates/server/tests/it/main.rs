@@ -2,6 +2,7 @@
 
 mod app;
 mod by_hand;
+mod cluster;
 mod config;
 mod doctor;
 mod fleet;
@@ -11,6 +12,7 @@ mod listeners;
 mod quickstart;
 mod read_only;
 mod replicas;
+mod storm;
 mod token;
 mod token_attacks;
 mod token_keys;

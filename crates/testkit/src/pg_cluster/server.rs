@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -157,6 +157,16 @@ impl PgServer {
         signal_process(child.id(), signal).expect("it is our child, and not waited for");
     }
 
+    /// The id of the server's first process.
+    pub(super) fn id(&self) -> u32 {
+        self.process().as_ref().expect("postgres runs").id()
+    }
+
+    /// One of Postgres's programs, as the server's user.
+    pub(super) fn program(&self, name: &str) -> Command {
+        self.binaries.command(name)
+    }
+
     /// `postgres://…` over TCP.
     pub fn url(&self, database: &str) -> String {
         format!(
@@ -221,7 +231,7 @@ impl Drop for PgServer {
     }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .expect("there is a free port")

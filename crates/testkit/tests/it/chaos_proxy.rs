@@ -32,6 +32,42 @@ async fn say(socket: &mut TcpStream) -> std::io::Result<u8> {
 }
 
 #[tokio::test]
+async fn each_connection_goes_to_the_next_server_until_there_is_only_one() {
+    let (one, _one) = echo().await;
+    let (two, _two) = echo().await;
+    let proxy = ChaosProxy::round_robin(&[one.address(), two.address()]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..4 {
+        let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
+        say(&mut socket).await.unwrap();
+        sockets.push(socket);
+    }
+    assert_eq!((one.accepted(), two.accepted()), (2, 2));
+    proxy.lead_to(two.address());
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
+        say(&mut socket).await.unwrap();
+    }
+    assert_eq!((one.accepted(), two.accepted()), (2, 4));
+}
+
+#[tokio::test]
+async fn it_counts_who_has_not_been_answered_yet() {
+    let (proxy, _server) = echo().await;
+    for _ in 0..2 {
+        let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
+        say(&mut socket).await.unwrap();
+    }
+    assert_eq!(proxy.most_unanswered(), 1, "one after the other");
+    proxy.stall();
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(TcpStream::connect(proxy.address()).await.unwrap());
+    }
+    eventually("all three wait", async || proxy.most_unanswered() == 3).await;
+}
+
+#[tokio::test]
 async fn it_passes_on_and_delays() {
     let (proxy, _server) = echo().await;
     let mut socket = TcpStream::connect(proxy.address()).await.unwrap();

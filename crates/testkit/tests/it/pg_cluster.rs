@@ -9,7 +9,7 @@ use std::{
 
 use portolan_testkit::{
     children::{eventually, wait_for},
-    pg_cluster::{PgCluster, Session},
+    pg_cluster::{Part, PgCluster, Session},
 };
 
 async fn count(session: &Session) -> i64 {
@@ -118,6 +118,103 @@ async fn a_replica_follows_is_held_back_and_takes_over() {
         .await
         .unwrap();
     assert_eq!(count(&heir).await, 3);
+}
+
+#[tokio::test]
+async fn a_frozen_receiver_lets_nothing_in_and_a_frozen_replay_shows_nothing() {
+    let cluster = PgCluster::start();
+    let database = cluster.create_database().await;
+    let primary = database.session().await;
+    primary
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    let replica = cluster.add_replica();
+    replica.catch_up(cluster.primary()).await;
+    let reader = Session::open(&replica.server().url(database.name()))
+        .await
+        .unwrap();
+    for (number, part) in [Part::WalReceiver, Part::Startup].into_iter().enumerate() {
+        let shown = i64::try_from(number).unwrap();
+        let frozen = replica.server().freeze(part);
+        primary
+            .batch_execute("INSERT INTO t VALUES (1)")
+            .await
+            .unwrap();
+        // Long enough for a replica that runs: it needs less than a millisecond.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(count(&reader).await, shown, "{part:?}");
+        drop(frozen);
+        replica.catch_up(cluster.primary()).await;
+        assert_eq!(count(&reader).await, shown + 1, "{part:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_backend_takes_every_session_with_it_and_the_server_stays() {
+    let cluster = PgCluster::start();
+    let database = cluster.create_database().await;
+    let session = database.session().await;
+    let started = "SELECT pg_postmaster_start_time()::text";
+    let before: String = session.query_one(started, &[]).await.unwrap().get(0);
+    cluster.primary().crash().await;
+    assert!(session.query_one(started, &[]).await.is_err());
+    let session = database.session().await;
+    let after: String = session.query_one(started, &[]).await.unwrap().get(0);
+    assert_eq!(before, after);
+}
+
+#[tokio::test]
+async fn an_old_primary_and_its_other_replica_follow_the_promoted_one_and_the_pooler_leads_there() {
+    let cluster = PgCluster::options().rewindable().start();
+    let database = cluster.create_database().await;
+    let session = database.session().await;
+    session
+        .batch_execute("CREATE TABLE t (a int)")
+        .await
+        .unwrap();
+    let (heir, other) = (cluster.add_replica(), cluster.add_replica());
+    let pooler = cluster.start_pooler(cluster.primary().address(), &[]);
+    let through = Session::open(&pooler.url(database.name())).await.unwrap();
+    through
+        .simple_query("INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
+    heir.catch_up(cluster.primary()).await;
+    let frozen = other.server().freeze(Part::WalReceiver);
+    heir.promote().await;
+    // What the old primary takes now is lost.
+    session
+        .batch_execute("INSERT INTO t VALUES (2)")
+        .await
+        .unwrap();
+    drop((frozen, session));
+    other.catch_up(cluster.primary()).await;
+
+    pooler.point_at(heir.server().address()).await;
+    eventually("the pooler leads to the heir", async || {
+        let inserted = through
+            .simple_query(
+                "INSERT INTO t SELECT 3 FROM pg_control_checkpoint() WHERE NOT pg_is_in_recovery()",
+            )
+            .await;
+        let found = through.simple_query("SELECT FROM t WHERE a = 2").await;
+        inserted.is_ok() && found.is_ok_and(|messages| messages.len() == 2)
+    })
+    .await;
+    for server in [cluster.primary(), other.server()] {
+        server.follow(heir.server()).await;
+        let url = server.url(database.name());
+        eventually("it shows what the heir has", async || {
+            let Ok(session) = Session::open(&url).await else {
+                return false;
+            };
+            let sql = "SELECT pg_is_in_recovery() AND bool_or(a = 3) AND NOT bool_or(a = 2) FROM t";
+            let row = session.query_one(sql, &[]).await.unwrap();
+            row.get::<_, Option<bool>>(0) == Some(true)
+        })
+        .await;
+    }
 }
 
 /// Not a test of its own: the next one runs it in a process that it kills.

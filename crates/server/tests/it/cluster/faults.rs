@@ -1,0 +1,234 @@
+//! A schedule of faults, drawn from a seed, and no stale read under any of them.
+
+use std::time::{Duration, Instant};
+
+use portolan_testkit::children::eventually;
+use portolan_testkit::pg_cluster::{Part, Session};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::Signal;
+
+use super::TURN;
+use super::crowd::{Crowd, REPOSITORY, Roles};
+use super::stage::{Node, Stage, Way};
+use crate::storm::number;
+
+/// Every way there is to configure a process, and a second plain one.
+const WAYS: [Way; 4] = [Way::Direct, Way::Direct, Way::RoundRobin, Way::Pooler];
+
+/// Between two faults: several leases, so that each begins with replicas that serve.
+const CALM: Duration = Duration::from_millis(1_200);
+
+/// What can happen. `usize` names a replica or a process.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    ReplayPaused(usize),
+    ApplyDelayed(usize, Duration),
+    BothDelayed(Duration),
+    ReplicaKilled(usize),
+    DelayedReplicaRestarted(usize),
+    BackendKilled(usize),
+    Frozen(usize, Part),
+    PrimaryRestarted,
+    PrimaryKilled,
+    ProcessStopped(usize),
+    CutFromReplicas(usize),
+    CutFromPrimary(usize),
+}
+
+/// One of each kind, in an order and at places of chance.
+fn schedule(rng: &mut StdRng) -> Vec<Fault> {
+    let delay = |rng: &mut StdRng, most| Duration::from_millis(rng.random_range(100..most));
+    let replica = |rng: &mut StdRng| rng.random_range(0..2);
+    let process = |rng: &mut StdRng| rng.random_range(0..WAYS.len());
+    let mut faults = vec![
+        Fault::ReplayPaused(replica(rng)),
+        Fault::ApplyDelayed(replica(rng), delay(rng, 800)),
+        Fault::BothDelayed(delay(rng, 800)),
+        Fault::ReplicaKilled(replica(rng)),
+        Fault::DelayedReplicaRestarted(replica(rng)),
+        Fault::BackendKilled(replica(rng)),
+        Fault::Frozen(replica(rng), Part::WalReceiver),
+        Fault::Frozen(replica(rng), Part::Startup),
+        Fault::PrimaryRestarted,
+        Fault::PrimaryKilled,
+        Fault::ProcessStopped(process(rng)),
+        Fault::ProcessStopped(process(rng)),
+        Fault::CutFromReplicas(process(rng)),
+        Fault::CutFromPrimary(process(rng)),
+    ];
+    faults.shuffle(rng);
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_read_is_stale_whatever_fails() {
+    let _turn = TURN.lock().await;
+    let rounds = number("CLUSTER_ROUNDS").unwrap_or(1);
+    let seed = number("CLUSTER_SEED").unwrap_or(1);
+    for round in 0..rounds {
+        run_round(seed.wrapping_add(round)).await;
+    }
+}
+
+async fn run_round(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut stage = Stage::start(&WAYS).await;
+    let clients = stage.clients(REPOSITORY).await;
+    let crowd = Crowd::start(Roles {
+        writers: clients.clone(),
+        readers: clients,
+        readers_each: 2,
+        seed,
+    })
+    .await;
+    let began = Instant::now();
+    for fault in schedule(&mut rng) {
+        pass(CALM).await;
+        eprintln!("seed {seed}, {:?}: {fault:?}", began.elapsed());
+        stage.suffer(fault, &mut rng).await;
+    }
+    pass(CALM).await;
+    eprintln!("seed {seed}, {:?}: failover", began.elapsed());
+    stage.fail_over().await;
+    eprintln!("seed {seed}, {:?}: the end", began.elapsed());
+    eprintln!("{:?}", crowd.counts());
+    for (number, node) in stage.nodes.iter().enumerate() {
+        eprintln!("process {number}: {}", node.summary().await);
+    }
+    crowd.end(|| stage.errors()).await;
+    for node in &mut stage.nodes {
+        assert!(node.app.runs(), "a process ended:\n{}", node.app.log());
+        let by_replicas = node.reads("replica").await;
+        assert!(by_replicas > 0.0, "a process that no replica ever served");
+    }
+}
+
+/// Lets time pass: the crowd is what happens meanwhile.
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+impl Stage {
+    async fn suffer(&self, fault: Fault, rng: &mut StdRng) {
+        let hold = Duration::from_millis(rng.random_range(500..1_500));
+        match fault {
+            Fault::ReplayPaused(replica) => {
+                self.replicas[replica].pause_replay().await;
+                pass(hold).await;
+                self.replicas[replica].resume_replay().await;
+            }
+            Fault::ApplyDelayed(replica, delay) => {
+                self.replicas[replica].set_apply_delay(delay).await;
+                pass(hold).await;
+                self.replicas[replica].set_apply_delay(Duration::ZERO).await;
+            }
+            Fault::BothDelayed(delay) => {
+                for replica in &self.replicas {
+                    replica.set_apply_delay(delay).await;
+                }
+                pass(hold).await;
+                for replica in &self.replicas {
+                    replica.set_apply_delay(Duration::ZERO).await;
+                }
+            }
+            Fault::ReplicaKilled(replica) => {
+                self.replicas[replica].kill9();
+                pass(hold).await;
+                tokio::task::block_in_place(|| self.replicas[replica].start_again());
+            }
+            Fault::DelayedReplicaRestarted(replica) => {
+                let replica = &self.replicas[replica];
+                replica.set_apply_delay(Duration::from_millis(300)).await;
+                pass(hold).await;
+                tokio::task::block_in_place(|| replica.restart_immediately());
+                pass(hold).await;
+                replica.set_apply_delay(Duration::ZERO).await;
+            }
+            Fault::BackendKilled(replica) => self.replicas[replica].server().crash().await,
+            Fault::Frozen(replica, part) => {
+                let frozen = self.replicas[replica].server().freeze(part);
+                pass(hold).await;
+                drop(frozen);
+            }
+            Fault::PrimaryRestarted => tokio::task::block_in_place(|| self.cluster.restart()),
+            Fault::PrimaryKilled => {
+                self.cluster.kill9();
+                pass(hold).await;
+                tokio::task::block_in_place(|| self.cluster.primary().start_again());
+            }
+            Fault::ProcessStopped(process) => self.stop_between_steps(process, rng).await,
+            Fault::CutFromReplicas(process) => {
+                let proxies = &self.nodes[process].to_replicas;
+                for proxy in proxies {
+                    proxy.cut();
+                }
+                pass(hold).await;
+                for proxy in proxies {
+                    proxy.restore();
+                }
+            }
+            Fault::CutFromPrimary(process) => {
+                self.nodes[process].to_primary.cut();
+                pass(hold).await;
+                self.nodes[process].to_primary.restore();
+            }
+        }
+    }
+
+    /// Stops a process again and again, for shorter and longer than a lease: between a read's steps, and between a
+    /// commit and its acknowledgement.
+    async fn stop_between_steps(&self, process: usize, rng: &mut StdRng) {
+        let server = self.nodes[process].app.server();
+        for _ in 0..6 {
+            server.signal(Signal::STOP);
+            pass(Duration::from_millis(rng.random_range(20..700))).await;
+            server.signal(Signal::CONT);
+            pass(Duration::from_millis(rng.random_range(5..50))).await;
+        }
+    }
+
+    /// Promotes the first replica while the second goes on with the old primary, which gets further than the new one.
+    /// What was acknowledged is on the first, because commits wait for it from some time before.
+    async fn fail_over(&self) {
+        let [heir, other] = &self.replicas;
+        let old = self.cluster.primary();
+        let session = Session::open(&old.socket_url("postgres")).await;
+        let session = session.expect("the primary answers");
+        for sql in [
+            "ALTER SYSTEM SET synchronous_standby_names = 'replica0'",
+            "SELECT pg_reload_conf()",
+        ] {
+            session.batch_execute(sql).await.expect("a superuser");
+        }
+        eventually("commits wait for the heir", async || {
+            let sql = "SELECT FROM pg_stat_replication \
+                       WHERE application_name = 'replica0' AND sync_state = 'sync'";
+            !session.query(sql, &[]).await.expect("it runs").is_empty()
+        })
+        .await;
+        heir.catch_up(old).await;
+        pass(CALM).await;
+
+        self.nodes.iter().for_each(Node::fence);
+        heir.promote().await;
+        // Only now, when the heir does not get it any more.
+        session
+            .batch_execute(
+                "SET synchronous_commit = local;
+                 CREATE TABLE further AS SELECT generate_series(1, 100000) AS line",
+            )
+            .await
+            .expect("the old primary still writes");
+        other.catch_up(old).await;
+        for node in &self.nodes {
+            node.lead_to(heir.server().address());
+        }
+        pass(CALM * 3).await;
+        // What the old history had for us is gone; from now on the other replica can serve again.
+        other.server().follow(heir.server()).await;
+        self.served_by_replicas(0).await;
+        pass(CALM).await;
+    }
+}

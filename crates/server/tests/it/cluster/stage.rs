@@ -1,0 +1,233 @@
+//! A primary, two replicas, and processes that reach them in different ways, all by proxies of their own.
+
+use std::net::SocketAddr;
+
+use portolan_testkit::chaos_proxy::ChaosProxy;
+use portolan_testkit::children::eventually;
+use portolan_testkit::client::Client;
+use portolan_testkit::pg_cluster::{PgBouncer, PgCluster, PgReplica, Session, TestDatabase};
+
+use crate::app::{Options, Store, TestApp};
+
+/// How a process reaches the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Each of them directly.
+    Direct,
+    /// The replicas by one address that leads to either in turn, which nobody should configure.
+    RoundRobin,
+    /// The primary through a transaction pooler.
+    Pooler,
+}
+
+/// A process and its proxies.
+pub(crate) struct Node {
+    // Dropped in this order.
+    pub(crate) app: TestApp,
+    _pooler: Option<PgBouncer>,
+    pub(crate) to_primary: ChaosProxy,
+    pub(crate) to_replicas: Vec<ChaosProxy>,
+}
+
+/// All of it.
+pub(crate) struct Stage {
+    // Dropped in this order.
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) replicas: [PgReplica; 2],
+    pub(crate) cluster: PgCluster,
+    pub(crate) database: TestDatabase,
+}
+
+/// The role of a process behind a pooler, which has the settings that the others set for themselves.
+const POOLED_ROLE: &str = "registry";
+
+impl Stage {
+    pub(crate) async fn start(ways: &[Way]) -> Self {
+        let cluster = PgCluster::options().rewindable().start();
+        let database = cluster.create_database().await;
+        let replicas =
+            tokio::task::block_in_place(|| [cluster.add_replica(), cluster.add_replica()]);
+        prepare_pooled_role(&database).await;
+        let mut nodes: Vec<Node> = Vec::new();
+        for way in ways {
+            let node = Node::start(
+                *way,
+                ways.len(),
+                nodes.first(),
+                &cluster,
+                &replicas,
+                &database,
+            );
+            nodes.push(node.await);
+        }
+        for replica in &replicas {
+            replica.catch_up(cluster.primary()).await;
+        }
+        Self {
+            nodes,
+            replicas,
+            cluster,
+            database,
+        }
+    }
+
+    /// Somebody with a token for `repository` at each process.
+    pub(crate) async fn clients(&self, repository: &str) -> Vec<Client> {
+        let first = &self.nodes[0].app;
+        let scope = format!("repository:{repository}:pull,push");
+        let token = first.token(&first.admin(), &[&scope]).await;
+        let bearer = |node: &Node| node.app.anonymous().bearer(&token);
+        self.nodes.iter().map(bearer).collect()
+    }
+
+    /// What the processes have logged as errors.
+    pub(crate) fn errors(&self) -> String {
+        let mut errors = String::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            let log = node.app.log();
+            for line in log.lines().filter(|line| line.contains("ERROR")) {
+                errors.extend([&format!("process {number}: "), line, "\n"]);
+            }
+        }
+        errors
+    }
+
+    /// Waits until replicas serve some of what this process is asked.
+    pub(crate) async fn served_by_replicas(&self, node: usize) {
+        let before = self.nodes[node].reads("replica").await;
+        eventually("replicas serve", async || {
+            self.nodes[node].reads("replica").await > before
+        })
+        .await;
+    }
+
+    /// How often the replicas looked a tag up.
+    pub(crate) async fn lookups_at_replicas(&self) -> i64 {
+        let mut sum = 0;
+        for replica in &self.replicas {
+            let url = replica.server().socket_url(self.database.name());
+            let session = Session::open(&url).await.expect("the replica answers");
+            let sql = "SELECT coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 'tag'";
+            let row = session.query_one(sql, &[]).await;
+            sum += row.expect("the table is there").get::<_, i64>(0);
+        }
+        sum
+    }
+}
+
+async fn prepare_pooled_role(database: &TestDatabase) {
+    let settings = [
+        ("statement_timeout", "500ms"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("synchronous_commit", "on"),
+        ("idle_in_transaction_session_timeout", "10s"),
+    ];
+    let session = database.session().await;
+    let role = format!("CREATE ROLE {POOLED_ROLE} SUPERUSER LOGIN");
+    session.batch_execute(&role).await.expect("it is new");
+    for (name, value) in settings {
+        let sql = format!("ALTER ROLE {POOLED_ROLE} SET {name} = '{value}'");
+        session.batch_execute(&sql).await.expect("a setting");
+    }
+}
+
+impl Node {
+    async fn start(
+        way: Way,
+        processes: usize,
+        first: Option<&Self>,
+        cluster: &PgCluster,
+        replicas: &[PgReplica; 2],
+        database: &TestDatabase,
+    ) -> Self {
+        let to_primary = ChaosProxy::start(cluster.primary().address()).await;
+        let addresses = replicas
+            .each_ref()
+            .map(|replica| replica.server().address());
+        let to_replicas = to_replicas(way, addresses).await;
+        let urls: Vec<String> = to_replicas
+            .iter()
+            .map(|proxy| format!("{:?}", proxy.through(database.url())))
+            .collect();
+        let direct = to_primary.through(database.url());
+        let pooler = (way == Way::Pooler)
+            .then(|| cluster.start_pooler(to_primary.address(), &[POOLED_ROLE]));
+        let primary = match &pooler {
+            Some(pooler) => pooler.url_as(POOLED_ROLE, database.name()),
+            None => direct.clone(),
+        };
+        let replica_urls = format!("[{}]", urls.join(", "));
+        let mut settings = vec![
+            ("DATABASE__PRIMARY", primary.as_str()),
+            ("DATABASE__REPLICAS", &replica_urls),
+        ];
+        if pooler.is_some() {
+            settings.push(("DATABASE__DIRECT", &direct));
+        }
+        let app = tokio::task::block_in_place(|| {
+            if let Some(first) = first {
+                return first.app.another_with(&settings);
+            }
+            let options =
+                TestApp::options(Store::Directory).with("DATABASE__POOL__PROCESSES", processes);
+            let add = |options: Options, (name, value): (&str, &str)| options.with(name, value);
+            let options = settings.into_iter().fold(options, add);
+            options.start_on(database.clone(), &direct)
+        });
+        Self {
+            app,
+            _pooler: pooler,
+            to_primary,
+            to_replicas,
+        }
+    }
+
+    /// Reads that had to be fresh, by who served them.
+    pub(crate) async fn reads(&self, server: &str) -> f64 {
+        let labels = [r#"need="fresh""#, &format!(r#"server="{server}""#)];
+        let name = "portolan_pg_reads_total";
+        self.app.metric_with(name, &labels).await
+    }
+
+    /// Who served reads, and what ended the waits of writes, for people.
+    pub(crate) async fn summary(&self) -> String {
+        let mut summary = format!(
+            "{} reads by replicas, {} by the primary; barriers",
+            self.reads("replica").await,
+            self.reads("primary").await
+        );
+        for outcome in ["at_once", "observed", "timer", "perhaps_lost"] {
+            let label = format!(r#"outcome="{outcome}""#);
+            let [count, seconds] = ["count", "sum"].map(|part| {
+                let name = format!("portolan_pg_barrier_seconds_{part}");
+                let (app, label) = (&self.app, label.as_str());
+                async move { app.metric_with(&name, &[label]).await }
+            });
+            let (count, seconds) = tokio::join!(count, seconds);
+            summary.extend([format!(" {outcome} {count} ({seconds:.1} s)")]);
+        }
+        summary
+    }
+
+    /// What is asked of the primary goes through these; cut, nothing gets there, with or without a pooler.
+    pub(crate) fn fence(&self) {
+        self.to_primary.cut();
+    }
+
+    /// The primary is here from now on.
+    pub(crate) fn lead_to(&self, primary: SocketAddr) {
+        self.to_primary.lead_to(primary);
+        self.to_primary.restore();
+    }
+}
+
+async fn to_replicas(way: Way, addresses: [SocketAddr; 2]) -> Vec<ChaosProxy> {
+    if way == Way::RoundRobin {
+        return vec![ChaosProxy::round_robin(&addresses).await];
+    }
+    let mut proxies = Vec::new();
+    for address in addresses {
+        proxies.push(ChaosProxy::start(address).await);
+    }
+    proxies
+}
