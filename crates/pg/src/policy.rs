@@ -72,6 +72,17 @@ impl Policy {
         Ok(self)
     }
 
+    /// Bounds the lanes to each server, the primary included; what it saves of the primary's connections goes to writes.
+    #[must_use]
+    pub fn with_lanes(mut self, most: NonZeroUsize) -> Self {
+        let most = most.get();
+        let saved = self.shares.lanes.saturating_sub(most);
+        self.shares.lanes -= saved;
+        self.shares.writes += saved;
+        self.lanes.per_replica = self.lanes.per_replica.min(most);
+        self
+    }
+
     /// Says that a transaction pooler is in between.
     #[must_use]
     pub fn with_pooler(mut self, pooler: bool) -> Self {
@@ -127,10 +138,10 @@ impl Default for Shares {
 }
 
 impl Shares {
-    /// To a replica: two lanes and nothing else. Lists use the second.
-    pub(crate) fn of_replica() -> Self {
+    /// To a replica: lanes and nothing else. Lists use the last.
+    pub(crate) fn of_replica(lanes: usize) -> Self {
         Self {
-            lanes: 2,
+            lanes,
             writes: 0,
             background: 0,
             control: 0,
@@ -251,6 +262,9 @@ impl Default for AcquirePolicy {
 /// How point reads gather, and how many may wait.
 #[derive(Debug, Clone, Copy)]
 pub struct LanePolicy {
+    /// Lanes, and so connections, to each replica. Default 2: the second carries what is too large for the first, and
+    /// lists. The primary's are in [`Shares::lanes`].
+    pub per_replica: usize,
     /// Most keys in a batch. More would make the first of them wait for the last without saving the server much: at 256
     /// the round trip is a small part of the work. Default 256.
     pub batch_keys: usize,
@@ -278,6 +292,7 @@ impl Default for LanePolicy {
     fn default() -> Self {
         const QUARTER: NonZeroUsize = NonZeroUsize::new(4).expect("not zero");
         Self {
+            per_replica: 2,
             batch_keys: 256,
             batch_answer_bytes: 1 << 20,
             queue_keys: 4_096,
@@ -478,6 +493,17 @@ mod tests {
             Shares::of(3),
             Err(Error::TooFewConnections { max: 3, least: 4 })
         ));
+    }
+
+    #[test]
+    fn a_lane_less_is_a_writer_more() {
+        let one = Policy::default().with_lanes(NonZeroUsize::MIN);
+        assert_eq!((one.shares.lanes, one.shares.writes), (1, 5));
+        assert_eq!(one.shares.total(), Shares::default().total());
+        assert_eq!(one.lanes.per_replica, 1);
+        let many = Policy::default().with_lanes(NonZeroUsize::new(9).unwrap());
+        assert_eq!(many.shares, Shares::default());
+        assert_eq!(many.lanes.per_replica, 2);
     }
 
     #[test]

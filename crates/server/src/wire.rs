@@ -1,6 +1,6 @@
 //! Puts the parts together: the configuration becomes handles. Nothing here decides anything else.
 
-use crate::config::{ByteSize, Config, Encryption, Role, S3, StoreKind};
+use crate::config::{ByteSize, Config, Database, Encryption, Freshness, Role, S3, StoreKind};
 use crate::layer::Challenger;
 use crate::token::{self, Auth};
 use crate::v2;
@@ -12,13 +12,13 @@ use portolan_blobs::{
     S3Settings, S3Store,
 };
 use portolan_metadata::stores::{self, NewStore};
-use portolan_pg::{Endpoint, Policy, Router};
+use portolan_pg::{Endpoint, FloorPolicy, FreshnessMode, LanePolicy, Policy, Router};
 use portolan_registry::upload::{UploadSettings, Uploads};
 use portolan_registry::{Limits, Parts, Registry, SparseImages, Stores};
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 use secrecy::ExposeSecret as _;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 /// What handlers are given; each takes the handle it needs.
@@ -84,14 +84,45 @@ pub(crate) fn database(
     let mut policy = Policy::default()
         .with_roles(role)
         .with_max(usize::try_from(database.pool.max)?)?
+        .with_lanes(
+            NonZeroUsize::new(usize::try_from(database.lanes.per_server)?)
+                .unwrap_or(NonZeroUsize::MIN),
+        )
         // A second address for the primary itself says that the first one is not it.
         .with_pooler(database.direct.is_some())
         .with_processes(processes(config));
-    // An answer without a proof must say so to the client, which no handler does yet: until then nobody gets one,
-    // whatever `database.on_primary_loss` allows.
-    policy.floors.stale_after = None;
+    policy.lanes = lanes(database, policy.lanes)?;
+    policy.floors = floors(database, policy.floors);
     let seed = random.next_u64();
     Ok(Router::connect(policy, primary, replicas, metrics, seed))
+}
+
+fn lanes(database: &Database, defaults: LanePolicy) -> anyhow::Result<LanePolicy> {
+    let lanes = &database.lanes;
+    Ok(LanePolicy {
+        batch_keys: usize::try_from(lanes.batch_keys)?,
+        batch_answer_bytes: lanes.batch_bytes.length(),
+        queue_keys: usize::try_from(lanes.queue_keys)?,
+        queue_bytes: lanes.queue_bytes.length(),
+        ..defaults
+    })
+}
+
+fn floors(database: &Database, defaults: FloorPolicy) -> FloorPolicy {
+    let floors = &database.floors;
+    FloorPolicy {
+        mode: match database.freshness {
+            Freshness::Wal => FreshnessMode::Wal,
+            Freshness::Beacon => FreshnessMode::Beacon,
+            Freshness::ReadIndex => FreshnessMode::ReadIndex,
+        },
+        period: (floors.poll_min, floors.poll_max),
+        // An answer without a proof must say so to the client, which no handler does yet: until then nobody gets one,
+        // whatever `database.on_primary_loss` allows.
+        stale_after: None,
+        probes_per_second: floors.probes_per_second,
+        ..defaults
+    }
 }
 
 /// How many processes share the database.

@@ -174,7 +174,7 @@ impl Router {
             floors,
         ));
         let replica_policy = Policy {
-            shares: Shares::of_replica(),
+            shares: Shares::of_replica(policy.lanes.per_replica),
             pooler: false,
             ..policy
         };

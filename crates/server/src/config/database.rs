@@ -3,7 +3,8 @@
 use super::report::Report;
 use super::setting::settings;
 use super::urls::DatabaseUrl;
-use super::values::words;
+use super::values::{ByteSize, words};
+use std::time::Duration;
 
 settings! {
     /// Postgres, where everything but the blobs' bytes lies.
@@ -14,10 +15,34 @@ settings! {
         pub(crate) replicas: Vec<DatabaseUrl> = Vec::new(),
         /// URL of the primary itself where `database.primary` leads through a pooler: migrations need a session of their own.
         pub(crate) direct: Option<DatabaseUrl> = None,
+        /// How a replica proves that it is fresh enough: `wal` by its position in the log; `beacon` by a counter row, for Aurora, which tells
+        /// no positions; `read_index` as `wal`, but asking the primary anew for each batch, where clocks cannot be trusted. The same for all processes.
+        pub(crate) freshness: Freshness = Freshness::Wal,
         /// What pulls do while the primary is away: `stale` serves them from replicas, marked with a `Warning`; `fail` answers 503.
         pub(crate) on_primary_loss: OnPrimaryLoss = OnPrimaryLoss::Stale,
+        /// How long the primary must have failed before that. Shorter, and a mere restart of it makes answers stale; longer, and its loss is felt longer.
+        pub(crate) stale_after: Duration = Duration::from_secs(3),
+        /// How old the answers about private repositories may become then: so long can a right live on that was just taken away. Afterwards they
+        /// are 503. What is public is served without limit.
+        pub(crate) max_stale: Duration = Duration::from_mins(15),
         /// The connections of one process.
         pub(crate) pool: Pool = Pool::default(),
+        /// How point reads share connections.
+        pub(crate) lanes: Lanes = Lanes::default(),
+        /// How often servers are asked how far they are.
+        pub(crate) floors: Floors = Floors::default(),
+    }
+}
+
+words! {
+    /// How a replica proves that it is fresh enough.
+    pub(crate) enum Freshness wants "`wal`, `beacon` or `read_index`" {
+        /// Its position in the log.
+        Wal = "wal",
+        /// A counter row.
+        Beacon = "beacon",
+        /// Its position, against a question of the same batch.
+        ReadIndex = "read_index",
     }
 }
 
@@ -42,10 +67,51 @@ settings! {
     }
 }
 
+settings! {
+    /// How point reads (tags, rights, where a blob lies) share connections: they gather in a queue and travel in batches. The defaults fit
+    /// unless measurements say otherwise (`portolan_pg_batch_keys`, `portolan_pg_lane_wait_seconds`, `portolan_pg_keys_waiting`).
+    pub(crate) struct Lanes {
+        /// Most connections for them to each server, 1 or 2. The second takes large answers and lists.
+        pub(crate) per_server: u32 = 2,
+        /// Most keys in one statement. More makes the first of them wait for the last and saves the server little.
+        pub(crate) batch_keys: u32 = 256,
+        /// Most bytes that the answers of one statement are expected to have; what is larger travels alone. More makes small answers wait behind large ones.
+        pub(crate) batch_bytes: ByteSize = ByteSize::mib(1),
+        /// Most keys that wait for one server; the next request hears 429. A queue of what is served within a quarter of a second is long enough.
+        pub(crate) queue_keys: u32 = 4_096,
+        /// Most bytes of such keys.
+        pub(crate) queue_bytes: ByteSize = ByteSize::mib(8),
+    }
+}
+
+settings! {
+    /// How often servers are asked how far they are. How long an answer may be used and how long a push waits at most is one setting of the whole
+    /// cluster and lies in the database (`portolan_pg.cluster_epoch`).
+    pub(crate) struct Floors {
+        /// Shortest pause between two questions to the primary, while reads arrive.
+        pub(crate) poll_min: Duration = Duration::from_millis(50),
+        /// Longest pause. Several questions must fit into 400 ms, or replicas that lag a little serve nothing.
+        pub(crate) poll_max: Duration = Duration::from_millis(100),
+        /// Most questions a second to each replica while pushes wait for it.
+        pub(crate) probes_per_second: u32 = 50,
+    }
+}
+
 /// One for reads, one for writes, one for background work, one for control: none can stand in for another.
 const SMALLEST_POOL: u32 = 4;
 /// Far beyond what one process can use; a larger number is a mistake that the database would pay for.
 const LARGEST_POOL: u32 = 64;
+
+/// A third one gains nothing: the first is hardly ever waited for.
+const MOST_LANES: u32 = 2;
+/// Sixteen times the default: beyond that a batch is slower than several.
+const LARGEST_BATCH: u32 = 4_096;
+/// What an ordinary manifest fits into.
+const SMALLEST_BYTES: ByteSize = ByteSize::kib(64);
+/// Two hundred questions a second: more than this is load on the primary for nothing.
+const SHORTEST_POLL: Duration = Duration::from_millis(5);
+/// What a connection that breaks and is made again may take.
+const SHORTEST_LOSS: Duration = Duration::from_millis(500);
 
 impl Database {
     /// What the types alone do not say.
@@ -61,6 +127,60 @@ impl Database {
         }
         if self.pool.processes == 0 {
             report.about("database.pool.processes", "must be more than zero");
+        }
+        if self.stale_after < SHORTEST_LOSS {
+            report.about(
+                "database.stale_after",
+                "must not be below `500ms`: a single lost connection is no loss of the primary",
+            );
+        }
+        self.lanes.check(report);
+        self.floors.check(report);
+    }
+}
+
+impl Lanes {
+    fn check(&self, report: &mut Report) {
+        if !(1..=MOST_LANES).contains(&self.per_server) {
+            report.about("database.lanes.per_server", "must be 1 or 2");
+        }
+        if !(1..=LARGEST_BATCH).contains(&self.batch_keys) {
+            report.about(
+                "database.lanes.batch_keys",
+                format!("must lie between 1 and {LARGEST_BATCH}"),
+            );
+        }
+        if self.queue_keys < self.batch_keys {
+            report.about(
+                "database.lanes.queue_keys",
+                "must not be below `database.lanes.batch_keys`",
+            );
+        }
+        if self.batch_bytes < SMALLEST_BYTES {
+            report.about("database.lanes.batch_bytes", "must not be below `64KiB`");
+        }
+        if self.queue_bytes < SMALLEST_BYTES {
+            report.about("database.lanes.queue_bytes", "must not be below `64KiB`");
+        }
+    }
+}
+
+impl Floors {
+    fn check(&self, report: &mut Report) {
+        if self.poll_min < SHORTEST_POLL {
+            report.about("database.floors.poll_min", "must not be below `5ms`");
+        }
+        if self.poll_max < self.poll_min {
+            report.about(
+                "database.floors.poll_max",
+                "must not be below `database.floors.poll_min`",
+            );
+        }
+        if self.probes_per_second == 0 {
+            report.about(
+                "database.floors.probes_per_second",
+                "must be more than zero",
+            );
         }
     }
 }

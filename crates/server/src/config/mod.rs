@@ -23,7 +23,7 @@ mod tests;
 
 pub(crate) use self::http::{Bounds, Http, Tls};
 pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
-pub(crate) use database::Database;
+pub(crate) use database::{Database, Freshness};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
 pub(crate) use reference::reference;
@@ -115,15 +115,10 @@ fn load_from(
             Err(message) => report.bad("file", source, message),
         }
     }
-    let mut notes = environment::apply(variables, &mut tree, &mut report);
+    let notes = environment::apply(variables, &mut tree, &mut report);
     let config = Config::read(Some(tree), Config::default(), "", &mut report);
     config.check(need, &mut report);
     report.finish()?;
-    if !config.database.replicas.is_empty() {
-        notes.push(
-            "`database.replicas` has no effect yet: the primary serves every read".to_owned(),
-        );
-    }
     Ok(Loaded { config, notes })
 }
 

@@ -284,3 +284,19 @@ fn a_file_that_is_no_toml_is_named_without_its_content() {
         "{text}"
     );
 }
+
+#[test]
+fn bounds_of_reads_that_make_no_sense_are_refused() {
+    let found = problems(&[
+        ("PORTOLAN_DATABASE__FRESHNESS", "hope"),
+        ("PORTOLAN_DATABASE__STALE_AFTER", "100ms"),
+        ("PORTOLAN_DATABASE__LANES__PER_SERVER", "3"),
+        ("PORTOLAN_DATABASE__LANES__BATCH_KEYS", "0"),
+        ("PORTOLAN_DATABASE__LANES__QUEUE_BYTES", "1KiB"),
+        ("PORTOLAN_DATABASE__FLOORS__POLL_MAX", "10ms"),
+        ("PORTOLAN_DATABASE__FLOORS__PROBES_PER_SECOND", "0"),
+    ]);
+    assert_eq!(found.len(), 7, "{found:#?}");
+    let queue = [("PORTOLAN_DATABASE__LANES__QUEUE_KEYS", "100")];
+    assert_eq!(problems(&queue).len(), 1);
+}

@@ -69,6 +69,12 @@ impl Options {
         TestApp::launch(self, database, &url)
     }
 
+    /// Starts the registry over a database that has been migrated.
+    pub(crate) fn start_over(self, database: TestDatabase) -> TestApp {
+        let url = database.url().to_owned();
+        TestApp::launch(self, database, &url)
+    }
+
     /// Starts it with a proxy on the way to its database. The test needs a runtime of many threads, since
     /// the proxy lives in it.
     pub(crate) async fn start_behind_a_proxy(self) -> (TestApp, ChaosProxy) {

@@ -58,9 +58,24 @@ fn what_is_in_effect_is_printed_without_secrets() {
     username = "admin"
 
     [database]
+    freshness = "wal"
+    max_stale = "15m"
     on_primary_loss = "stale"
     primary = "postgres://portolan:[redacted]@db:5432/portolan"
     replicas = []
+    stale_after = "3s"
+
+    [database.floors]
+    poll_max = "100ms"
+    poll_min = "50ms"
+    probes_per_second = 50
+
+    [database.lanes]
+    batch_bytes = "1MiB"
+    batch_keys = 256
+    per_server = 2
+    queue_bytes = "8MiB"
+    queue_keys = 4096
 
     [database.pool]
     max = 8

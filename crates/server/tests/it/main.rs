@@ -8,6 +8,7 @@ mod lifecycle;
 mod listeners;
 mod quickstart;
 mod read_only;
+mod replicas;
 mod token;
 mod token_attacks;
 mod token_keys;
