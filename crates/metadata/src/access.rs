@@ -88,11 +88,13 @@ pub struct Access {
     pub may_create: bool,
     /// What became of the principal.
     pub principal: PrincipalState,
+    /// Whether everybody may read it; false where it is not there.
+    pub public: bool,
 }
 
 impl Access {
     /// How many columns [`access_columns!`] has.
-    pub(crate) const COLUMNS: usize = 4;
+    pub(crate) const COLUMNS: usize = 5;
 
     /// Whether the answer of a replica must be confirmed: `found` in the repository, or the repository itself, may have
     /// come to be without anybody waiting until the replica shows it. That somebody may not see it is no such answer:
@@ -113,6 +115,7 @@ impl Access {
             },
             may_create: row.try_get(first + 2)?,
             principal: principal_state(row.try_get(first + 3)?),
+            public: row.try_get(first + 4)?,
         })
     }
 }
@@ -128,7 +131,7 @@ pub(crate) fn principal_state(column: i16) -> PrincipalState {
 /// The columns that [`Access::decode`] reads.
 macro_rules! access_columns {
     () => {
-        "r.id, d.role, d.may_create, d.principal"
+        "r.id, d.role, d.may_create, d.principal, coalesce(r.visibility = 'public', false)"
     };
 }
 

@@ -138,6 +138,12 @@ pub enum UnavailableCause {
     /// The blob store.
     #[error(transparent)]
     Store(portolan_blobs::Error),
+    /// The primary: what a replica shows is not good enough for this.
+    #[error("the primary is lost, and a replica's answer may be {} s old", age.as_secs())]
+    PrimaryLost {
+        /// How old the answer would be at most.
+        age: Duration,
+    },
 }
 
 /// What a client is told to wait when a dependency is down: long enough for a fail-over's first seconds,
@@ -149,6 +155,14 @@ const RETRY_READ_ONLY: Duration = Duration::from_mins(1);
 const RETRY_OVERLOADED: Duration = Duration::from_secs(1);
 
 impl Error {
+    /// Out of reach, for as long as nobody knows better.
+    pub(crate) fn unavailable(cause: UnavailableCause) -> Self {
+        Self::Unavailable {
+            retry_after: RETRY_UNAVAILABLE,
+            cause,
+        }
+    }
+
     /// Whether the whole transaction may succeed when it is run again.
     pub(crate) fn is_retryable(&self) -> bool {
         matches!(self, Self::Metadata(cause) if cause.is_retryable())

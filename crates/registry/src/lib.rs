@@ -10,6 +10,7 @@ mod cache;
 mod caller;
 mod delete;
 mod error;
+mod freshness;
 mod limits;
 mod list;
 mod mount;
@@ -23,8 +24,9 @@ pub mod upload;
 pub use authorize::authorize;
 pub use caller::{Caller, Credentials};
 pub use error::{Error, UnavailableCause};
+pub use freshness::Freshness;
 pub use limits::{Limits, SparseImages};
-pub use list::{CatalogPage, TagPage};
+pub use list::{CatalogPage, SearchPage, TagPage};
 pub use mount::MountOutcome;
 pub use pull::{BlobAnswer, BlobSource, ManifestAnswer, Purpose};
 pub use push::{PushWarning, Pushed, PutManifest};
@@ -32,6 +34,9 @@ pub use referrers::{Referrer, ReferrerPage};
 pub use stores::Stores;
 
 use cache::ContentCache;
+use portolan_auth::Action;
+use portolan_metadata::Access;
+use portolan_oci::RepositoryName;
 use portolan_pg::{PointRead, Router};
 use rand::rngs::StdRng;
 use std::sync::{Arc, Mutex};
@@ -98,9 +103,24 @@ impl Registry {
     }
 
     /// A point read whose statement answers one row for every key, whatever it finds.
-    async fn resolve<R: PointRead>(&self, key: R::Key) -> Result<R::Row, Error> {
-        let resolved = self.router().read_fresh::<R>(key).await?.value;
-        Ok(resolved.expect("a resolving statement answers one row for every key"))
+    async fn resolve<R: PointRead>(&self, key: R::Key) -> Result<(R::Row, Freshness), Error> {
+        let served = self.router().read_fresh::<R>(key).await?;
+        let row = served
+            .value
+            .expect("a resolving statement answers one row for every key");
+        Ok((row, served.by.into()))
+    }
+
+    /// Whether the caller may read what was resolved with `access`, as current as it is.
+    fn authorize_read(
+        &self,
+        access: &Access,
+        freshness: Freshness,
+        caller: &Caller,
+        name: &RepositoryName,
+    ) -> Result<(), Error> {
+        freshness.admit(access, self.0.limits.max_stale)?;
+        authorize(access, caller, name, Action::Pull).map_err(|refusal| freshness.doubt(refusal))
     }
 
     fn stores(&self) -> &Stores {

@@ -1,5 +1,7 @@
 //! Every bound of the registry's own work, with its unit and its reason.
 
+use std::time::Duration;
+
 /// Bounds; the configuration fills them, the defaults are meant for production.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -23,6 +25,9 @@ pub struct Limits {
     /// Repositories looked at for a mount that names no source: as many of those that reference the blob, and of those
     /// that link it. Every such mount looks that often, found or not: some tenths of a millisecond of the database.
     pub mount_probe: usize,
+    /// How old an answer about what is not public may be while the primary is lost: so long can a right live on that was
+    /// just taken away.
+    pub max_stale: Duration,
 }
 
 /// Whether a manifest may name blobs that its repository does not have.
@@ -49,6 +54,7 @@ impl Default for Limits {
             referrers_page_bytes: 3 << 20,
             sparse_images: SparseImages::Refuse,
             mount_probe: 32,
+            max_stale: Duration::from_mins(15),
         }
     }
 }

@@ -69,9 +69,10 @@ impl Registry {
         from: &RepositoryName,
         digest: Digest,
     ) -> Result<Option<BlobId>, Error> {
-        let (access, found) = self
+        let ((access, found), freshness) = self
             .resolve_blob(caller, from, digest, Purpose::Head)
             .await?;
+        freshness.current()?;
         Ok(found
             .filter(|_| access.role >= Role::Read)
             .map(|row| row.id))

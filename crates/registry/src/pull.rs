@@ -1,9 +1,8 @@
 //! Pulls: one fresh read resolves the name, the digest and the right; the bytes come by digest.
 
-use crate::{Caller, Error, Registry, authorize};
+use crate::{Caller, Error, Freshness, Registry};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
-use portolan_auth::Action;
 use portolan_blobs::{BlobStream, StorageKey, Uri};
 use portolan_metadata::blobs::{BlobKey, BlobRow, ResolveBlob};
 use portolan_metadata::manifest_contents::{Payload, PayloadKey};
@@ -40,6 +39,8 @@ pub struct ManifestAnswer {
     pub created_at: SystemTime,
     /// The bytes as pushed; `None` for [`Purpose::Head`].
     pub payload: Option<Bytes>,
+    /// How current it is that the manifest is there, and under this name.
+    pub freshness: Freshness,
 }
 
 /// A blob found.
@@ -53,6 +54,8 @@ pub struct BlobAnswer {
     pub created_at: SystemTime,
     /// Where the bytes are.
     pub source: BlobSource,
+    /// How current it is that the blob is there.
+    pub freshness: Freshness,
 }
 
 /// Where a blob's bytes come from.
@@ -78,11 +81,11 @@ impl Registry {
         reference: &Reference,
         purpose: Purpose,
     ) -> Result<ManifestAnswer, Error> {
-        let (access, found) = self
+        let ((access, found), freshness) = self
             .resolve_manifest(caller, name, reference, purpose)
             .await?;
-        authorize(&access, caller, name, Action::Pull)?;
-        let row = found.ok_or(Error::ManifestUnknown)?;
+        self.authorize_read(&access, freshness, caller, name)?;
+        let row = found.ok_or_else(|| freshness.doubt(Error::ManifestUnknown))?;
         let payload = match purpose {
             Purpose::Get => Some(self.payload(row.digest, row.size).await?),
             Purpose::Head => None,
@@ -93,6 +96,7 @@ impl Registry {
             size: row.size,
             created_at: row.created_at,
             payload,
+            freshness,
         })
     }
 
@@ -102,7 +106,7 @@ impl Registry {
         name: &RepositoryName,
         reference: &Reference,
         purpose: Purpose,
-    ) -> Result<(Access, Option<ManifestRow>), Error> {
+    ) -> Result<((Access, Option<ManifestRow>), Freshness), Error> {
         let path = name.clone();
         let principal = caller.principal;
         match (reference, purpose) {
@@ -154,9 +158,9 @@ impl Registry {
         digest: Digest,
         purpose: Purpose,
     ) -> Result<BlobAnswer, Error> {
-        let (access, found) = self.resolve_blob(caller, name, digest, purpose).await?;
-        authorize(&access, caller, name, Action::Pull)?;
-        let row = found.ok_or(Error::BlobUnknown)?;
+        let ((access, found), freshness) = self.resolve_blob(caller, name, digest, purpose).await?;
+        self.authorize_read(&access, freshness, caller, name)?;
+        let row = found.ok_or_else(|| freshness.doubt(Error::BlobUnknown))?;
         let (size, created_at) = (row.size, row.created_at);
         let source = match purpose {
             Purpose::Get => self.source(digest, row).await?,
@@ -170,6 +174,7 @@ impl Registry {
             size,
             created_at,
             source,
+            freshness,
         })
     }
 
@@ -180,7 +185,7 @@ impl Registry {
         name: &RepositoryName,
         digest: Digest,
         purpose: Purpose,
-    ) -> Result<(Access, Option<BlobRow>), Error> {
+    ) -> Result<((Access, Option<BlobRow>), Freshness), Error> {
         let for_seconds = match purpose {
             Purpose::Get => 0,
             Purpose::Head => PRESENCE_SECONDS,

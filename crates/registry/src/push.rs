@@ -89,7 +89,8 @@ impl Registry {
             path: name.clone(),
             principal: caller.principal,
         };
-        let access = self.resolve::<ResolveAccess>(key).await?;
+        let (access, freshness) = self.resolve::<ResolveAccess>(key).await?;
+        freshness.current()?;
         crate::authorize(&access, caller, name, Action::Push)
     }
 
@@ -155,7 +156,7 @@ impl Registry {
         if !is_image_config || config.size > self.0.limits.small_blob_max {
             return None;
         }
-        let (_, found) = self
+        let ((_, found), _) = self
             .resolve_blob(caller, name, config.digest, Purpose::Get)
             .await
             .ok()?;

@@ -1,6 +1,6 @@
 //! Referrers of a manifest, paged by number and by bytes.
 
-use crate::{Caller, Error, Registry};
+use crate::{Caller, Error, Freshness, Registry};
 use portolan_metadata::referrers;
 use portolan_oci::{Digest, MediaType, RepositoryName};
 
@@ -13,6 +13,8 @@ pub struct ReferrerPage {
     pub referrers: Vec<Referrer>,
     /// Whether there are more after the last one.
     pub more: bool,
+    /// How current it is.
+    pub freshness: Freshness,
 }
 
 impl Registry {
@@ -26,17 +28,26 @@ impl Registry {
         after: Option<&Digest>,
         wanted: Option<u64>,
     ) -> Result<ReferrerPage, Error> {
-        let repository = self.readable(caller, name).await?;
+        let readable = self.readable(caller, name).await?;
         let page = self.referrers_page(wanted);
         let reader = self.router().read_list();
-        let mut found =
-            referrers::list(&reader, repository, subject, artifact_type, after, page + 1).await?;
+        let mut found = referrers::list(
+            &reader,
+            readable.id,
+            subject,
+            artifact_type,
+            after,
+            page + 1,
+        )
+        .await?;
+        let freshness = self.list_freshness(&readable, &reader)?;
         let fitting = self.fitting(&found).min(page);
         let more = found.len() > fitting;
         found.truncate(fitting);
         Ok(ReferrerPage {
             referrers: found,
             more,
+            freshness,
         })
     }
 

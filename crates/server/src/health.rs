@@ -2,7 +2,8 @@
 //!
 //! Ready is: started, not draining, and the primary was not out of reach for long. S3 is left out: it is the same for
 //! every process, so taking them all out of the load balancer would help nobody, and much is served without it.
-//! The same is true of a primary that blinks, hence the grace.
+//! The same is true of a primary that blinks, hence the grace; and of one that is lost, where replicas can serve pulls
+//! without it: then every process stays ready.
 //!
 //! The primary is asked only while its last news were bad: a probe every few seconds must not keep a connection open
 //! in a process that has nothing else to do.
@@ -38,7 +39,7 @@ pub(crate) enum NotReady {
     /// It is about to end.
     #[error("draining")]
     Draining,
-    /// The primary has been out of reach for longer than the grace.
+    /// The primary has been out of reach for longer than the grace, and no replica can serve without it.
     #[error("the database is out of reach")]
     DatabaseAway,
 }
@@ -87,7 +88,7 @@ impl Health {
             let _ = tokio::time::timeout(ASK_EVERY, self.router.ping_primary()).await;
         }
         let known = self.known(self.router.primary_reachable(), Instant::now());
-        if known.away.is_some_and(|away| away > GRACE) {
+        if known.away.is_some_and(|away| away > GRACE) && !self.router.outlives_primary() {
             Err(NotReady::DatabaseAway)
         } else {
             Ok(())

@@ -1,6 +1,8 @@
 //! Puts the parts together: the configuration becomes handles. Nothing here decides anything else.
 
-use crate::config::{ByteSize, Config, Database, Encryption, Freshness, Role, S3, StoreKind};
+use crate::config::{
+    ByteSize, Config, Database, Encryption, Freshness, OnPrimaryLoss, Role, S3, StoreKind,
+};
 use crate::layer::Challenger;
 use crate::token::{self, Auth};
 use crate::v2;
@@ -117,9 +119,10 @@ fn floors(database: &Database, defaults: FloorPolicy) -> FloorPolicy {
             Freshness::ReadIndex => FreshnessMode::ReadIndex,
         },
         period: (floors.poll_min, floors.poll_max),
-        // An answer without a proof must say so to the client, which no handler does yet: until then nobody gets one,
-        // whatever `database.on_primary_loss` allows.
-        stale_after: None,
+        stale_after: match database.on_primary_loss {
+            OnPrimaryLoss::Stale => Some(database.stale_after),
+            OnPrimaryLoss::Fail => None,
+        },
         probes_per_second: floors.probes_per_second,
         ..defaults
     }
@@ -151,6 +154,7 @@ pub(crate) async fn app(
     let limits = Limits {
         manifest_cache_bytes: config.limits.manifest_cache.bytes(),
         small_blob_cache_bytes: config.limits.blob_cache.bytes(),
+        max_stale: config.database.max_stale,
         page_max: usize::try_from(config.limits.page)?,
         sparse_images: if config.limits.sparse_images {
             SparseImages::Accept
@@ -176,6 +180,7 @@ pub(crate) async fn app(
         seal: Arc::new(key.seal_key()?),
         service: config.tokens.service.as_str().into(),
         lifetime: config.tokens.lifetime,
+        max_stale: config.database.max_stale,
         clock: Arc::new(SystemClock),
         random: StdRng::from_rng(random),
     })

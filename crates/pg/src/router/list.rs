@@ -1,6 +1,9 @@
 //! Lists and reports: one statement at a time, of a replica that proves to be fresh, else of the primary.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_postgres::{Row, types::ToSql};
@@ -19,11 +22,28 @@ use crate::{
 pub struct Reader {
     servers: Arc<Servers>,
     need: Need,
+    stale: Mutex<Option<Duration>>,
 }
 
 impl Reader {
     pub(crate) fn new(servers: Arc<Servers>, need: Need) -> Self {
-        Self { servers, need }
+        Self {
+            servers,
+            need,
+            stale: Mutex::default(),
+        }
+    }
+
+    /// How old what was read so far may be, if any of it came from a replica while the primary was lost.
+    pub fn stale_age(&self) -> Option<Duration> {
+        *self.stale.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, by: ServedBy) {
+        if let ServedBy::Stale { age } = by {
+            let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+            *stale = Some(age).max(*stale);
+        }
     }
 }
 
@@ -36,6 +56,7 @@ impl Read for Reader {
         // Boxed, so that whoever holds this future does not carry the whole of two tries.
         let (rows, by) = Box::pin(self.servers.list(self.need, statement, params)).await?;
         self.servers.count_read(self.need, by);
+        self.note(by);
         Ok(rows)
     }
 }

@@ -125,7 +125,7 @@ pub enum ServedBy {
     Replica,
     /// A replica, while the primary is lost: it may miss what was acknowledged last.
     Stale {
-        /// How long ago the primary was last heard of.
+        /// How old it may be: how long ago the primary was last heard of, or the replica was up to date.
         age: Duration,
     },
 }
@@ -317,6 +317,16 @@ impl Router {
     /// Whether reads are served from a replica although the primary is lost.
     pub fn serves_stale(&self) -> bool {
         !self.servers.replicas.is_empty() && self.servers.stale_for().is_some()
+    }
+
+    /// Whether reads can go on without the primary: replicas may serve then, and one of them answered when last asked.
+    pub fn outlives_primary(&self) -> bool {
+        self.servers.floors.stale_after.is_some()
+            && self
+                .servers
+                .replicas
+                .iter()
+                .any(|replica| replica.guard.sight.is_reachable())
     }
 
     /// Sends everybody away who waits, closes the connections, and returns when those still lent have come back.

@@ -123,7 +123,12 @@ impl Sight {
             return Verdict::Hangup;
         }
         let floor = match claim {
-            Claim::Stale(age) => return Verdict::Accept(ServedBy::Stale { age: *age }),
+            Claim::Stale(silence) => {
+                // One that was late already when the primary was lost shows what is older than that.
+                let late = replayed.mark.map(|mark| self.knowledge.lag(mark).time);
+                let age = late.map_or(*silence, |late| late.max(*silence));
+                return Verdict::Accept(ServedBy::Stale { age });
+            }
             Claim::Floor(floor) => floor,
         };
         let refusal = standing

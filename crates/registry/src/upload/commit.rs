@@ -70,9 +70,10 @@ impl Registry {
 
     async fn is_present(&self, request: &Request, digest: Digest) -> Result<bool, Error> {
         let name = &request.scope.path;
-        let (_, found) = self
+        let ((_, found), freshness) = self
             .resolve_blob(&request.caller, name, digest, Purpose::Get)
             .await?;
+        freshness.current()?;
         Ok(found.is_some())
     }
 

@@ -329,7 +329,7 @@ async fn lists_of_names_show_what_one_may_read_and_a_token_must_name_them() {
             .collect();
         assert_eq!(names, expected);
         let found = registry.search(caller, "a", None).await.unwrap();
-        let names: Vec<&str> = found.iter().map(|row| row.name.as_str()).collect();
+        let names: Vec<&str> = found.found.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, expected);
     }
     let narrow = with_token(&alice, &[("alice/app", Actions::ALL)]);

@@ -23,7 +23,7 @@ mod tests;
 
 pub(crate) use self::http::{Bounds, Http, Tls};
 pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
-pub(crate) use database::{Database, Freshness};
+pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
 pub(crate) use reference::reference;

@@ -4,6 +4,7 @@ use super::{Auth, Error};
 use portolan_auth::{PasswordHash, Subject, TokenHolder};
 use portolan_metadata::accounts::{AccountName, CredentialByName};
 use portolan_metadata::{AccountId, Principal};
+use portolan_registry::Freshness;
 use secrecy::SecretString;
 
 /// What somebody typed.
@@ -21,9 +22,15 @@ pub(crate) struct Account {
     id: AccountId,
     generation: i64,
     name: Subject,
+    freshness: Freshness,
 }
 
 impl Account {
+    /// How current it is that this is the account's password.
+    pub(super) const fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
     /// As the resolving statements want it.
     pub(crate) fn principal(&self) -> Principal {
         Principal::Account {
@@ -60,13 +67,10 @@ impl Auth {
 
     async fn find(&self, name: AccountName) -> Result<Option<(Account, PasswordHash)>, Error> {
         let subject: Subject = name.as_str().parse()?;
-        let Some(row) = self
-            .0
-            .router
-            .read_fresh::<CredentialByName>(name)
-            .await?
-            .value
-        else {
+        let served = self.0.router.read_fresh::<CredentialByName>(name).await?;
+        // While the primary is lost a name that a replica does not have is as wrong as any: another answer would tell
+        // which names there are.
+        let Some(row) = served.value else {
             return Ok(None);
         };
         let stored = match row.password_hash.as_str().parse() {
@@ -80,6 +84,7 @@ impl Auth {
             id: row.account,
             generation: row.generation,
             name: subject,
+            freshness: served.by.into(),
         };
         Ok(Some((account, stored)))
     }

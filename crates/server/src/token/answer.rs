@@ -1,8 +1,10 @@
 //! The body of a successful token request.
 
+use crate::v2::Marked;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use portolan_auth::SignedToken;
+use portolan_registry::Freshness;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -16,6 +18,8 @@ pub(super) struct Answer {
     pub(super) token: SignedToken,
     /// What was granted, for the OAuth form only.
     pub(super) scope: Option<String>,
+    /// How current it is who somebody is and what he may.
+    pub(super) freshness: Freshness,
 }
 
 #[derive(Serialize)]
@@ -33,12 +37,12 @@ struct Body<'a> {
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let text = self.token.text.expose_secret();
-        Json(Body {
+        let body = Json(Body {
             token: text,
             access_token: text,
             expires_in: self.token.expires_in.as_secs(),
             scope: self.scope.as_deref(),
-        })
-        .into_response()
+        });
+        (Marked(self.freshness), body).into_response()
     }
 }

@@ -16,6 +16,7 @@ use axum::response::Response;
 use axum::routing::get;
 use portolan_auth::{Grant, SignedToken, TokenRequest};
 use portolan_metadata::Principal;
+use portolan_registry::Freshness;
 
 /// A form with as many scopes as a token can carry is below 16 KiB.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -41,8 +42,12 @@ async fn by_query(
         Authorization::Basic(login) => Some(login),
         Authorization::Bearer(_) => return Err(Error::CredentialsWrong),
     };
-    let (token, _) = auth.issue(login, Asked::of(&pairs)).await?;
-    Ok(Answer { token, scope: None })
+    let issued = auth.issue(login, Asked::of(&pairs)).await?;
+    Ok(Answer {
+        token: issued.token,
+        scope: None,
+        freshness: issued.freshness,
+    })
 }
 
 /// OAuth's dialect: everything in a form. Whatever is wrong with the form is 400, after which containerd
@@ -55,10 +60,11 @@ async fn by_form(
         form.map_err(|_| Error::BadRequest("a form of at most 64 KiB is expected"))?;
     let asked = Asked::of(&pairs);
     let login = password_grant(pairs)?;
-    let (token, grants) = auth.issue(Some(login), asked).await?;
+    let issued = auth.issue(Some(login), asked).await?;
     Ok(Answer {
-        token,
-        scope: Some(joined(&grants)),
+        token: issued.token,
+        scope: Some(joined(&issued.grants)),
+        freshness: issued.freshness,
     })
 }
 
@@ -74,13 +80,16 @@ async fn forbid_storing(mut response: Response) -> Response {
     response
 }
 
+/// A token, and what it came of.
+struct Issued {
+    token: SignedToken,
+    grants: Vec<Grant>,
+    freshness: Freshness,
+}
+
 impl Auth {
     /// Makes the token that `login` may have of what is `asked`.
-    async fn issue(
-        &self,
-        login: Option<Login>,
-        asked: Asked,
-    ) -> Result<(SignedToken, Vec<Grant>), Error> {
+    async fn issue(&self, login: Option<Login>, asked: Asked) -> Result<Issued, Error> {
         let account: Option<Account> = match login {
             Some(login) => Some(self.check(login).await?),
             // Nobody, for nothing: a client that pings without knowing how to log in must hear that.
@@ -90,14 +99,21 @@ impl Auth {
         let principal = account
             .as_ref()
             .map_or(Principal::Anonymous, Account::principal);
-        let grants = self.granted(principal, asked.scopes).await?;
+        let (grants, rights) = self.granted(principal, asked.scopes).await?;
         let holder = account.as_ref().map(Account::holder);
         let request = TokenRequest {
             holder,
             grants: grants.clone(),
         };
         let token = self.0.signer.sign(request, &mut self.random()).await?;
-        Ok((token, grants))
+        let login = account
+            .as_ref()
+            .map_or(Freshness::Current, Account::freshness);
+        Ok(Issued {
+            token,
+            grants,
+            freshness: login.max(rights),
+        })
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) service: Arc<str>,
     /// How long a token lives; not below a minute, since clients round up to that.
     pub(crate) lifetime: Duration,
+    /// How old an answer about what is not public may be while the primary is lost.
+    pub(crate) max_stale: Duration,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Where salts, nonces and token ids come from.
@@ -54,6 +56,7 @@ pub(crate) struct Auth(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     router: Router,
+    max_stale: Duration,
     passwords: Passwords,
     signer: TokenSigner,
     verifier: TokenVerifier,
@@ -74,6 +77,7 @@ impl Auth {
             seal,
             service,
             lifetime,
+            max_stale,
             clock,
             mut random,
         } = parts;
@@ -93,6 +97,7 @@ impl Auth {
         }
         Ok(Self(Arc::new(Inner {
             router,
+            max_stale,
             passwords,
             signer: TokenSigner::new(
                 Arc::clone(&keyring),

@@ -1,7 +1,7 @@
 //! `GET /v2/_catalog`: the repositories that the caller may read.
 
 use super::page::Page;
-use super::{Error, header};
+use super::{Error, Marked, header};
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
@@ -33,5 +33,6 @@ pub(super) async fn list(
         .map(|last| page.after("/v2/_catalog", last, &[]))
         .unwrap_or_default();
     let page = Json(json!({ "repositories": names }));
-    Ok(([(CACHE_CONTROL, header::NO_STORE)], link, page).into_response())
+    let marked = Marked(found.freshness);
+    Ok((marked, [(CACHE_CONTROL, header::NO_STORE)], link, page).into_response())
 }

@@ -1,7 +1,7 @@
 //! How a blob's bytes reach the client: from memory, by redirect, or streamed; whole or a range.
 
 use super::condition::{is_known, range_applies};
-use super::{Error, Redirect, header};
+use super::{Error, Marked, Redirect, header};
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
@@ -25,7 +25,7 @@ enum Part {
 /// What a HEAD answers, and a GET before its bytes.
 pub(super) fn description(found: &BlobAnswer, asked: &HeaderMap) -> Response {
     if is_known(asked, &found.digest) {
-        return (StatusCode::NOT_MODIFIED, validators(found)).into_response();
+        return known(found);
     }
     respond(found, Part::Whole, Body::empty())
 }
@@ -38,7 +38,7 @@ pub(super) async fn content(
     redirect: Redirect,
 ) -> Result<Response, Error> {
     if is_known(asked, &found.digest) {
-        return Ok((StatusCode::NOT_MODIFIED, validators(&found)).into_response());
+        return Ok(known(&found));
     }
     let requested = requested(&found, asked);
     let part = match requested {
@@ -65,6 +65,11 @@ pub(super) async fn content(
             Ok(respond(&found, part, body))
         }
     }
+}
+
+fn known(found: &BlobAnswer) -> Response {
+    let marked = Marked(found.freshness);
+    (StatusCode::NOT_MODIFIED, marked, validators(found)).into_response()
 }
 
 fn requested(found: &BlobAnswer, asked: &HeaderMap) -> RequestedRange {
@@ -121,10 +126,11 @@ fn respond(found: &BlobAnswer, part: Part, body: Body) -> Response {
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
     ];
     let size = found.size;
+    let marked = Marked(found.freshness);
     match part {
         Part::Whole => {
             let length = [(CONTENT_LENGTH, HeaderValue::from(size))];
-            (validators(found), kind, length, body).into_response()
+            (marked, validators(found), kind, length, body).into_response()
         }
         Part::Range(first, last) => {
             let length = [
@@ -136,6 +142,7 @@ fn respond(found: &BlobAnswer, part: Part, body: Body) -> Response {
             ];
             (
                 StatusCode::PARTIAL_CONTENT,
+                marked,
                 validators(found),
                 kind,
                 length,
@@ -153,5 +160,6 @@ fn moved(found: &BlobAnswer, url: &str) -> Response {
         (header::CONTENT_DIGEST, header::value(found.digest)),
         (CACHE_CONTROL, header::NO_STORE),
     ];
-    (StatusCode::TEMPORARY_REDIRECT, headers).into_response()
+    let marked = Marked(found.freshness);
+    (StatusCode::TEMPORARY_REDIRECT, marked, headers).into_response()
 }

@@ -2,7 +2,7 @@
 
 use super::condition::{Demand, is_known};
 use super::extract::{In, Parameters};
-use super::{Error, Settings, body, header};
+use super::{Error, Marked, Settings, body, header};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -120,13 +120,24 @@ fn answer(
         (CACHE_CONTROL, cache),
     ];
     if is_known(asked, &found.digest) {
-        return (StatusCode::NOT_MODIFIED, validators).into_response();
+        return (
+            StatusCode::NOT_MODIFIED,
+            Marked(found.freshness),
+            validators,
+        )
+            .into_response();
     }
     let content_headers = [
         (CONTENT_TYPE, header::value(&found.media_type)),
         (CONTENT_LENGTH, HeaderValue::from(found.size)),
     ];
-    (validators, content_headers, content).into_response()
+    (
+        Marked(found.freshness),
+        validators,
+        content_headers,
+        content,
+    )
+        .into_response()
 }
 
 fn created(name: &RepositoryName, pushed: &Pushed, many: bool) -> Response {

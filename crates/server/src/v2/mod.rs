@@ -23,6 +23,7 @@ mod route;
 mod scope;
 mod search;
 mod settings;
+mod stale;
 mod tags;
 mod uploads;
 
@@ -31,3 +32,4 @@ pub(crate) use finish::announce;
 pub(crate) use fold::FoldNames;
 pub(crate) use route::routes;
 pub(crate) use settings::{Redirect, Settings};
+pub(crate) use stale::Marked;

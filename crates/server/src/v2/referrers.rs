@@ -2,14 +2,14 @@
 
 use super::extract::{In, Parameters};
 use super::page::Page;
-use super::{Error, header};
+use super::{Error, Marked, header};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use portolan_oci::{Digest, MediaType, media_type};
-use portolan_registry::{Caller, Error as Refusal, Referrer, ReferrerPage, Registry};
+use portolan_registry::{Caller, Error as Refusal, Freshness, Referrer, ReferrerPage, Registry};
 use serde_json::{Value, json};
 
 pub(super) async fn list(
@@ -48,7 +48,8 @@ pub(super) async fn list(
     let link = last
         .map(|last| page.after(&path, &last, &filtered))
         .unwrap_or_default();
-    let mut response = (link, index(&found.referrers)).into_response();
+    let marked = Marked(found.freshness);
+    let mut response = (marked, link, index(&found.referrers)).into_response();
     if filter.is_some() {
         let applied = HeaderValue::from_static("artifactType");
         response
@@ -78,6 +79,8 @@ fn or_empty(found: Result<ReferrerPage, Refusal>) -> Result<ReferrerPage, Refusa
         Err(Refusal::NameUnknown) => Ok(ReferrerPage {
             referrers: Vec::new(),
             more: false,
+            // Of a replica that may lack it nobody hears that.
+            freshness: Freshness::Current,
         }),
         other => other,
     }

@@ -2,7 +2,7 @@
 
 use super::extract::Parameters;
 use super::page::Page;
-use super::{Error, header};
+use super::{Error, Marked, header};
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
@@ -28,6 +28,7 @@ pub(super) async fn search(
     let wanted = Page::read(&parameters)?.n.unwrap_or(RESULTS);
     let found = registry.search(&caller, query, Some(wanted)).await?;
     let results: Vec<Value> = found
+        .found
         .iter()
         .map(|row| {
             json!({
@@ -41,5 +42,6 @@ pub(super) async fn search(
         })
         .collect();
     let body = json!({ "num_results": results.len(), "query": query, "results": results });
-    Ok(([(CACHE_CONTROL, header::NO_STORE)], Json(body)).into_response())
+    let marked = Marked(found.freshness);
+    Ok((marked, [(CACHE_CONTROL, header::NO_STORE)], Json(body)).into_response())
 }

@@ -2,7 +2,7 @@
 
 use super::extract::InRepository;
 use super::page::Page;
-use super::{Error, header};
+use super::{Error, Marked, header};
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
@@ -40,5 +40,12 @@ pub(super) async fn list(
         name: name.requested(),
         tags: found.tags,
     };
-    Ok(([(CACHE_CONTROL, header::NO_STORE)], link, Json(page)).into_response())
+    let marked = Marked(found.freshness);
+    Ok((
+        marked,
+        [(CACHE_CONTROL, header::NO_STORE)],
+        link,
+        Json(page),
+    )
+        .into_response())
 }

@@ -1,9 +1,11 @@
 //! Processes over a primary and a streaming replica, as an operator configures them.
 
-use crate::app::{Options, Store, TestApp, command, push, repository};
+use crate::app::{Options, Store, TestApp, command, push, put_manifest, repository};
 use portolan_testkit::children::{eventually, run};
+use portolan_testkit::client::{Answer, Client};
 use portolan_testkit::image::Image;
 use portolan_testkit::pg_cluster::{PgCluster, PgReplica};
+use std::time::{Duration, Instant};
 
 /// A registry over a primary and one replica of its own.
 struct Fleet {
@@ -73,4 +75,165 @@ async fn a_replica_serves_pulls_in_every_mode_of_proof() {
         fleet.app.settled().await;
         drop(fleet);
     }
+}
+
+const STALE: &str = "110 - \"Response is Stale\"";
+
+fn is_stale(answer: &Answer) -> bool {
+    answer.lines("warning").contains(&STALE)
+}
+
+/// What a client is told that must come again.
+fn later(answer: Answer) {
+    let answer = answer.refused(503, "UNAVAILABLE");
+    assert!(answer.header("retry-after").parse::<u32>().expect("seconds") >= 1);
+}
+
+/// Asks until the answer is 200; meanwhile nothing but "come again" is said.
+async fn until_served(client: &Client, target: &str) -> Answer {
+    let began = Instant::now();
+    loop {
+        let answer = client.get(target).await;
+        if answer.status == 200 {
+            return answer;
+        }
+        later(answer);
+        assert!(began.elapsed() < Duration::from_secs(30), "{target}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_outlive_the_primary_and_say_so() {
+    let options = TestApp::options(Store::Directory).with("DATABASE__MAX_STALE", "8s");
+    let fleet = Fleet::start(options).await;
+    let app = &fleet.app;
+    let (private, public) = (repository("private"), repository("public"));
+    let image = Image::random(3);
+    for name in [&private, &public] {
+        push(&app.admin(), name, "v1", &image).await;
+    }
+    app.publish(&public);
+    let manifest = |name: &str| format!("/v2/{name}/manifests/v1");
+    let scope = format!("repository:{private}:pull,push");
+    let early = app.token(&app.admin(), &[&scope]).await;
+    fleet.served_by_the_replica(&manifest(&private)).await;
+    fleet.replica.catch_up(fleet.cluster.primary()).await;
+
+    fleet.cluster.kill9();
+    let killed = Instant::now();
+    let client = app.anonymous().bearer(&early);
+    let pulled = loop {
+        let answer = client.get(&manifest(&private)).await;
+        if is_stale(&answer) {
+            break answer.expect(200);
+        }
+        // What the primary said last is good for a while; then there is nobody to ask.
+        if killed.elapsed() > Duration::from_secs(1) {
+            later(answer);
+        }
+        assert!(
+            killed.elapsed() < Duration::from_secs(30),
+            "no stale answer"
+        );
+    };
+    assert!(killed.elapsed() >= Duration::from_secs(3));
+    assert_eq!(pulled.body, image.manifest.payload);
+
+    // All that a pull asks for.
+    let by_digest = format!("/v2/{private}/manifests/{}", image.manifest.digest);
+    let blob = format!("/v2/{private}/blobs/{}", image.config.digest);
+    for target in [&by_digest, &manifest(&private), &blob] {
+        assert!(is_stale(&client.head(target).await.expect(200)), "{target}");
+        assert!(is_stale(&client.get(target).await.expect(200)), "{target}");
+    }
+    let tags = client
+        .get(&format!("/v2/{private}/tags/list"))
+        .await
+        .expect(200);
+    assert!(is_stale(&tags));
+    assert_eq!(tags.json()["tags"], serde_json::json!(["v1"]));
+
+    // A login is for pulls.
+    let login = format!("/v2/auth?service=portolan&scope={scope}");
+    let answer = app.admin().get(&login).await.expect(200);
+    assert!(is_stale(&answer));
+    let token = answer.json()["token"].as_str().unwrap().to_owned();
+    let late = app.anonymous().bearer(&token);
+    assert!(is_stale(&late.get(&manifest(&private)).await.expect(200)));
+    app.anonymous()
+        .basic("admin", "wrong")
+        .get(&login)
+        .await
+        .expect(401);
+
+    // Nothing is changed, and nothing is said not to be there.
+    for client in [&client, &late, &app.admin()] {
+        later(client.post(&format!("/v2/{private}/blobs/uploads/")).await);
+        later(put_manifest(client, &manifest(&private), &image.manifest).await);
+        later(client.delete(&manifest(&private)).await);
+        later(client.get(&format!("/v2/{private}/manifests/v2")).await);
+    }
+
+    // Rights get old, what is public does not.
+    eventually("what is private is refused", async || {
+        let answer = client.get(&manifest(&private)).await;
+        let served = answer.status == 200;
+        if served {
+            assert!(is_stale(&answer));
+            assert!(
+                killed.elapsed() < Duration::from_secs(10),
+                "served for too long"
+            );
+        } else {
+            later(answer);
+        }
+        !served
+    })
+    .await;
+    assert!(killed.elapsed() >= Duration::from_secs(7));
+    later(app.admin().get(&login).await);
+    for client in [app.anonymous(), app.admin()] {
+        assert!(is_stale(&client.get(&manifest(&public)).await.expect(200)));
+    }
+    let scope = format!("/v2/auth?service=portolan&scope=repository:{public}:pull");
+    assert!(is_stale(&app.admin().get(&scope).await.expect(200)));
+
+    fleet.cluster.primary().start_again();
+    eventually("the primary is back", async || {
+        let answer = client.get(&manifest(&private)).await;
+        answer.status == 200 && !is_stale(&answer)
+    })
+    .await;
+    let again = Image::random(4);
+    push(&app.admin(), &private, "v2", &again).await;
+    let pulled = client
+        .get(&format!("/v2/{private}/manifests/v2"))
+        .await
+        .expect(200);
+    assert!(!is_stale(&pulled));
+    app.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_stale_answers_are_not_wanted_pulls_fail_with_the_primary() {
+    let options = TestApp::options(Store::Directory).with("DATABASE__ON_PRIMARY_LOSS", "fail");
+    let fleet = Fleet::start(options).await;
+    let name = repository("strict");
+    push(&fleet.app.admin(), &name, "v1", &Image::random(3)).await;
+    fleet.app.publish(&name);
+    let target = format!("/v2/{name}/manifests/v1");
+    fleet.served_by_the_replica(&target).await;
+    fleet.cluster.kill9();
+    let killed = Instant::now();
+    let client = fleet.app.anonymous();
+    // A floor serves until its lease has ended; then nothing does.
+    eventually("pulls are refused", async || {
+        client.get(&target).await.status == 503
+    })
+    .await;
+    while killed.elapsed() < Duration::from_secs(5) {
+        later(client.get(&target).await);
+    }
+    fleet.cluster.primary().start_again();
+    until_served(&client, &target).await;
 }
