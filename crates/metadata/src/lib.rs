@@ -32,6 +32,7 @@ pub mod object_delete;
 pub mod read_only;
 pub mod referrers;
 pub mod repositories;
+pub mod rights;
 pub mod sessions;
 pub mod signing_keys;
 pub mod stores;

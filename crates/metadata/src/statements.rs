@@ -34,6 +34,7 @@ pub fn statements() -> impl Iterator<Item = &'static Statement> {
         crate::read_only::STATEMENTS,
         crate::referrers::STATEMENTS,
         crate::repositories::STATEMENTS,
+        crate::rights::STATEMENTS,
         crate::sessions::STATEMENTS,
         crate::signing_keys::STATEMENTS,
         crate::stores::STATEMENTS,

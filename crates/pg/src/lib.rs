@@ -63,7 +63,8 @@ pub use policy::{
 };
 pub use protocol::statements;
 pub use router::{
-    FreshnessMode, ReadStatus, Reader, ReplicaStatus, Router, Served, ServedBy, Status,
+    FreshnessMode, ReadStatus, Reader, ReplicaContact, ReplicaStatus, Router, Served, ServedBy,
+    Status,
 };
 pub use session::WrongSetting;
 pub use statement::{Read, Statement};

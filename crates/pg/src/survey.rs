@@ -64,6 +64,8 @@ pub struct Survey {
     pub version: String,
     /// The role that our sessions have.
     pub role: String,
+    /// The most sessions that the role may have, if it is bound.
+    pub role_limit: Option<u64>,
     /// The database they are in.
     pub database: String,
     /// Whether the fleet's connections fit.
@@ -143,9 +145,11 @@ impl Router {
             let value = |row: &Row| (row.get::<_, &str>(0) == name).then(|| row.get(1));
             settings.iter().find_map(value)
         };
+        let role_most: i64 = server.try_get("role_most")?;
         let names: &str = server.try_get("synchronous_standbys")?;
         Ok(Survey {
             version: server.try_get("version")?,
+            role_limit: u64::try_from(role_most).ok(),
             budget,
             wrong_settings: session::wrong_settings(&policy.limits, &role, &database, setting),
             durability: if names.trim().is_empty() {

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use portolan_metadata::{PrincipalState, Role};
 
-    const LIMIT: Duration = Duration::from_secs(900);
+    const LIMIT: Duration = Duration::from_mins(15);
 
     fn access(public: bool) -> Access {
         Access {

@@ -49,6 +49,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Look at the database, its replicas and the store as this configuration reaches them, and say what is wrong and what to do.
+    Doctor {
+        /// Print JSON instead of lines.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Run a whole registry on this machine, with a Postgres of its own.
     Quickstart(quickstart::Args),
     /// Measure any registry.

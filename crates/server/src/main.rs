@@ -7,7 +7,9 @@ mod admin;
 mod bench;
 mod cli;
 mod config;
+mod doctor;
 mod health;
+mod https;
 mod layer;
 mod listen;
 mod migrate;
@@ -29,6 +31,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use cli::{Cli, Command};
 use config::{Invalid, Need};
+use output::Format;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -100,6 +103,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Admin { task, config } => admin::run(task, config.file.as_deref()).await,
         Command::ReadOnly { task, config } => read_only::run(task, config.file.as_deref()).await,
+        Command::Doctor { json, config } => {
+            let format = if json { Format::Json } else { Format::Table };
+            doctor::run(config.file.as_deref(), format).await
+        }
         Command::Quickstart(args) => quickstart::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     }

@@ -1,11 +1,12 @@
 //! The private listener: metrics and health, for machines that look after this one. No credentials are asked for.
 
+use crate::doctor::View;
 use crate::health::Health;
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use std::sync::Arc;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything the private listener answers.
-pub(crate) fn routes(health: Health, page: Registry) -> Router {
+pub(crate) fn routes(health: Health, database: portolan_pg::Router, page: Registry) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(health))
+        .route("/doctor", get(look).with_state(database))
         .route("/metrics", get(metrics).with_state(Arc::new(page)))
 }
 
@@ -26,6 +28,11 @@ async fn ready(State(health): State<Health>) -> Response {
         Ok(()) => "ok\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
+}
+
+/// What this process knows of the database's servers.
+async fn look(State(database): State<portolan_pg::Router>) -> Json<View> {
+    Json(View::from(&database.status().await))
 }
 
 async fn metrics(State(page): State<Arc<Registry>>) -> Response {

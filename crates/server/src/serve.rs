@@ -6,6 +6,7 @@
 //! The end is in [`crate::shutdown`].
 
 use crate::config::{self, Config, Need, Role};
+use crate::doctor::{self, Place, advice};
 use crate::health::{Health, Phase};
 use crate::layer::{self, request_id::RequestIds};
 use crate::listen::{self, Pair, Stop};
@@ -74,7 +75,7 @@ pub(crate) async fn run(
     uploads.register(&mut page);
 
     let private_stop = Stop::new();
-    let private_service = private::routes(health.clone(), page);
+    let private_service = private::routes(health.clone(), database.clone(), page);
     let private_server = listen::serve_private(private, private_service, private_stop.clone());
     let process = Process {
         config,
@@ -153,6 +154,8 @@ impl Process {
         let tasks = Tasks::default();
         let stop = Stop::new();
         let mut server = self.answer(public, app.clone(), &tasks, stop.clone())?;
+        let database = self.database.clone();
+        tasks.spawn("replicas", async move { say_of_replicas(&database).await });
         if self.config.has(Role::Worker) {
             Worker::start(
                 &tasks,
@@ -250,6 +253,13 @@ impl Process {
     }
 }
 
+/// Says at the start what is wrong with the configured replicas; what becomes of them later is counted.
+async fn say_of_replicas(database: &Router) {
+    for finding in doctor::reached(&database.reach_replicas().await) {
+        tracing::warn!("{finding}");
+    }
+}
+
 /// The longest wait between two tries to reach the database at the start.
 const RETRY_CAP: Duration = Duration::from_secs(2);
 /// How often, at most, the log says that the database is still away.
@@ -266,12 +276,17 @@ async fn await_database(
         let error = match look(database, processes).await {
             Ok(survey) => return Ok(survey),
             Err(portolan_metadata::Error::Pg(error)) if may_pass(&error) => error,
+            Err(portolan_metadata::Error::Pg(error)) => {
+                let advice = advice(&error, Place::Primary);
+                return Err(anyhow::anyhow!("{:#}; {advice}", anyhow::Error::new(error)));
+            }
             Err(error) => return Err(error.into()),
         };
         if reminded.is_none_or(|last| last.elapsed() >= REMIND_EVERY) {
             reminded = Some(tokio::time::Instant::now());
+            let advice = advice(&error, Place::Primary);
             let error = format!("{:#}", anyhow::Error::new(error));
-            tracing::warn!(error, "waiting for the database: {error}");
+            tracing::warn!(error, advice, "waiting for the database: {error}; {advice}");
         }
         tokio::time::sleep(random.random_range(RETRY_CAP / 10..=RETRY_CAP)).await;
     }

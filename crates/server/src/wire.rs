@@ -72,6 +72,16 @@ pub(crate) fn database(
     metrics: portolan_pg::Metrics,
     random: &mut StdRng,
 ) -> anyhow::Result<Router> {
+    database_with(config, policy(config, role)?, metrics, random)
+}
+
+/// The same by another policy than [`policy`].
+pub(crate) fn database_with(
+    config: &Config,
+    policy: Policy,
+    metrics: portolan_pg::Metrics,
+    random: &mut StdRng,
+) -> anyhow::Result<Router> {
     let database = &config.database;
     let primary = database
         .primary
@@ -83,6 +93,13 @@ pub(crate) fn database(
         .iter()
         .map(|url| Endpoint::parse(url.secret()))
         .collect::<Result<Vec<_>, _>>()?;
+    let seed = random.next_u64();
+    Ok(Router::connect(policy, primary, replicas, metrics, seed))
+}
+
+/// How the configuration wants the databases to be used.
+pub(crate) fn policy(config: &Config, role: &str) -> anyhow::Result<Policy> {
+    let database = &config.database;
     let mut policy = Policy::default()
         .with_roles(role)
         .with_max(usize::try_from(database.pool.max)?)?
@@ -95,8 +112,7 @@ pub(crate) fn database(
         .with_processes(processes(config));
     policy.lanes = lanes(database, policy.lanes)?;
     policy.floors = floors(database, policy.floors);
-    let seed = random.next_u64();
-    Ok(Router::connect(policy, primary, replicas, metrics, seed))
+    Ok(policy)
 }
 
 fn lanes(database: &Database, defaults: LanePolicy) -> anyhow::Result<LanePolicy> {
@@ -244,16 +260,22 @@ async fn open_stores(config: &Config, router: &Router) -> anyhow::Result<Stores>
     let tx = router.begin().await?;
     let id = stores::ensure(&tx, &new).await?;
     router.acknowledge(tx.commit().await?).await?;
-    let store: Arc<dyn BlobStore> = match kind {
+    let store = store(config).await?;
+    Ok(Stores::single(id, store))
+}
+
+/// The configured store.
+pub(crate) async fn store(config: &Config) -> anyhow::Result<Arc<dyn BlobStore>> {
+    let kind = config.storage.kind.context("`storage.kind` is not set")?;
+    Ok(match kind {
         StoreKind::Directory => {
             let path = config.storage.directory.path.clone();
             let path = path.context("`storage.directory.path` is not set")?;
             let open = tokio::task::spawn_blocking(move || DirectoryStore::open(&path)).await?;
             Arc::new(open.context("cannot open the folder of blobs")?)
         }
-        StoreKind::S3 => Arc::new(S3Store::connect(s3_settings(s3)?).await),
-    };
-    Ok(Stores::single(id, store))
+        StoreKind::S3 => Arc::new(S3Store::connect(s3_settings(&config.storage.s3)?).await),
+    })
 }
 
 fn s3_settings(s3: &S3) -> anyhow::Result<S3Settings> {

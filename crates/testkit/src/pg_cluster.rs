@@ -55,9 +55,17 @@ pub struct PgOptions {
     durable: bool,
     settings: Vec<(String, String)>,
     files: Vec<(&'static str, &'static str)>,
+    stranger: bool,
 }
 
 impl PgOptions {
+    /// Has a system identifier of its own: all other clusters of a process share one.
+    #[must_use]
+    pub fn stranger(mut self) -> Self {
+        self.stranger = true;
+        self
+    }
+
     /// Waits for the disk at each commit, as production does: for tests that kill the machine's Postgres. Off by
     /// default, because tests need speed and the kernel survives them.
     #[must_use]
@@ -129,11 +137,15 @@ impl PgCluster {
         let folder = new_folder(&binaries);
         let watchdog = Watchdog::start(CLEAN_UP, &folder);
         let data = folder.join("primary");
-        run(binaries
-            .command_of("/bin/cp")
-            .arg("--archive")
-            .arg(Pristine::of(&binaries).join("data"))
-            .arg(&data));
+        if options.stranger {
+            init(&binaries, &data);
+        } else {
+            run(binaries
+                .command_of("/bin/cp")
+                .arg("--archive")
+                .arg(Pristine::of(&binaries).join("data"))
+                .arg(&data));
+        }
         for (name, content) in &options.files {
             binaries.write(&data.join(name), content);
         }
@@ -225,11 +237,7 @@ impl Pristine {
         let pristine = PRISTINE.get_or_init(|| {
             let folder = new_folder(binaries);
             let watchdog = Watchdog::start(CLEAN_UP, &folder);
-            run(binaries
-                .command("initdb")
-                .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
-                .args(["--locale=C", "--no-sync", "--no-instructions", "-D"])
-                .arg(folder.join("data")));
+            init(binaries, &folder.join("data"));
             Self {
                 folder,
                 _watchdog: watchdog,
@@ -237,6 +245,14 @@ impl Pristine {
         });
         &pristine.folder
     }
+}
+
+fn init(binaries: &Binaries, data: &Path) {
+    run(binaries
+        .command("initdb")
+        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
+        .args(["--locale=C", "--no-sync", "--no-instructions", "-D"])
+        .arg(data));
 }
 
 /// A new folder that the servers' user owns.

@@ -41,7 +41,7 @@ pub(crate) use self::{knowledge::Knowledge, mode::Freshness};
 pub use self::{
     list::Reader,
     mode::FreshnessMode,
-    status::{ReadStatus, ReplicaStatus, Status},
+    status::{ReadStatus, ReplicaContact, ReplicaStatus, Status},
 };
 use self::{
     poller::Poller,

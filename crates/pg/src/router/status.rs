@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    error::DialError,
     freshness::membership::{Member, Service},
     metrics::{Need, PrimaryReason, Share},
     protocol::{MEMBERS, member},
@@ -60,7 +61,24 @@ pub struct ReadStatus {
     pub reason: Option<PrimaryReason>,
 }
 
+/// What came of connecting to a replica of the configuration.
+#[derive(Debug, Clone)]
+pub struct ReplicaContact {
+    /// Its address in the configuration.
+    pub endpoint: String,
+    /// What the server that answered reports of itself; one name for two addresses is one server.
+    pub server: Result<String, crate::Error>,
+}
+
 impl Router {
+    /// Connects to every replica, side by side, each for no longer than a dial may take.
+    ///
+    /// Ask the primary for something first: only then is a replica of another cluster known as such. Cancel safe.
+    pub async fn reach_replicas(&self) -> Vec<ReplicaContact> {
+        let contacts = self.servers.replicas.iter().map(|replica| replica.reach());
+        futures::future::join_all(contacts).await
+    }
+
     /// What is known now. Asks the replicas how far they are and the primary who serves, each within its bound, so that
     /// the answer does not depend on whether somebody has read lately.
     ///
@@ -76,6 +94,27 @@ impl Router {
         }
         let members = servers.members().await.unwrap_or_default();
         servers.status(&members)
+    }
+}
+
+impl Replica {
+    async fn reach(&self) -> ReplicaContact {
+        let deadline = tokio::time::Instant::now() + self.pool.shared.policy.dial.timeout;
+        let server = loop {
+            match self.pool.acquire(Share::Lists).await {
+                Ok(lease) => break Ok(lease.peer().server.to_string()),
+                // Still under way: nobody knows yet.
+                Err(crate::Error::Unavailable {
+                    source: DialError::Slow { .. },
+                    ..
+                }) if tokio::time::Instant::now() < deadline => {}
+                Err(error) => break Err(error),
+            }
+        };
+        ReplicaContact {
+            endpoint: self.name.clone(),
+            server,
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! One registry: its address, its token protocol, and a client with connections of its own.
 
 use super::content::Content;
+use crate::https;
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -83,7 +84,7 @@ impl Target {
             base: url.trim_end_matches('/').to_owned(),
             repository: repository.to_owned(),
             account,
-            tls: tls()?,
+            tls: https::tls()?,
             token: Arc::default(),
             header: Arc::default(),
         })
@@ -100,11 +101,7 @@ impl Target {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(self.tls.clone())
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let https = https::connector(self.tls.clone());
         let client = Client::builder(TokioExecutor::new()).build(https);
         Connection {
             client,
@@ -119,16 +116,6 @@ impl Target {
         value.set_sensitive(true);
         Some(value)
     }
-}
-
-fn tls() -> anyhow::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }
 
 impl Connection {

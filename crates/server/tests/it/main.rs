@@ -3,6 +3,8 @@
 mod app;
 mod by_hand;
 mod config;
+mod doctor;
+mod fleet;
 mod kill;
 mod lifecycle;
 mod listeners;

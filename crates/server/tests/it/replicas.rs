@@ -1,51 +1,11 @@
 //! Processes over a primary and a streaming replica, as an operator configures them.
 
-use crate::app::{Options, Store, TestApp, command, push, put_manifest, repository};
-use portolan_testkit::children::{eventually, run};
+use crate::app::{Store, TestApp, push, put_manifest, repository};
+use crate::fleet::Fleet;
+use portolan_testkit::children::eventually;
 use portolan_testkit::client::{Answer, Client};
 use portolan_testkit::image::Image;
-use portolan_testkit::pg_cluster::{PgCluster, PgReplica};
 use std::time::{Duration, Instant};
-
-/// A registry over a primary and one replica of its own.
-struct Fleet {
-    // Dropped in this order.
-    app: TestApp,
-    replica: PgReplica,
-    cluster: PgCluster,
-}
-
-impl Fleet {
-    async fn start(options: Options) -> Self {
-        let cluster = PgCluster::start();
-        let database = cluster.create_database().await;
-        let primary = [(
-            "PORTOLAN_DATABASE__PRIMARY".to_owned(),
-            database.url().to_owned(),
-        )];
-        run(command(&primary).args(["migrate", "up"]));
-        let replica = cluster.add_replica();
-        let url = replica.server().url(database.name());
-        let options = options.with("DATABASE__REPLICAS", format!("[\"{url}\"]"));
-        let app = options.start_over(database);
-        Self {
-            app,
-            replica,
-            cluster,
-        }
-    }
-
-    /// Pulls until the replica has served a read.
-    async fn served_by_the_replica(&self, target: &str) {
-        let served = "portolan_pg_reads_total{need=\"fresh\",server=\"replica\",reason=\"fresh\"}";
-        let before = self.app.metric(served).await;
-        eventually("the replica serves", async || {
-            self.app.admin().get(target).await.expect(200);
-            self.app.metric(served).await > before
-        })
-        .await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_serves_pulls_in_every_mode_of_proof() {
@@ -86,7 +46,13 @@ fn is_stale(answer: &Answer) -> bool {
 /// What a client is told that must come again.
 fn later(answer: Answer) {
     let answer = answer.refused(503, "UNAVAILABLE");
-    assert!(answer.header("retry-after").parse::<u32>().expect("seconds") >= 1);
+    assert!(
+        answer
+            .header("retry-after")
+            .parse::<u32>()
+            .expect("seconds")
+            >= 1
+    );
 }
 
 /// Asks until the answer is 200; meanwhile nothing but "come again" is said.
