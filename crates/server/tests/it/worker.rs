@@ -105,10 +105,12 @@ async fn a_job_that_fails_says_why_and_is_tried_again_later() {
         .lines()
         .find(|line| line.contains("delete-objects"))
         .unwrap();
+    // On a busy machine it may have been tried again by now.
     assert!(
-        line.contains("attempts 1") && line.contains("does not exist"),
+        line.contains("attempts ") && !line.contains("attempts 0"),
         "{line}"
     );
+    assert!(line.contains("does not exist"), "{line}");
     eventually("the failure is counted", || async {
         another
             .metric("portolan_job_runs_total{kind=\"delete-objects\",outcome=\"failed\"}")
