@@ -20,6 +20,7 @@ use tokio_postgres::{Row, types::ToSql};
 
 use crate::{
     connection::Supply,
+    dashboards::NameLabels,
     error::Error,
     gates::Places,
     identify::Peer,
@@ -223,10 +224,20 @@ impl Lease {
             statement: statement.name,
         };
         let metrics = &self.pool.metrics;
+        let took = began.elapsed().as_secs_f64();
         metrics
             .statement_seconds
             .get_or_create(&labels)
-            .observe(began.elapsed().as_secs_f64());
+            .observe(took);
+        let labelled = NameLabels {
+            name: statement.name,
+        };
+        let dashboards = &metrics.dashboards;
+        dashboards.queries.get_or_create(&labelled).inc();
+        dashboards
+            .query_seconds
+            .get_or_create(&labelled)
+            .observe(took);
         if let Err(error) = &answer {
             metrics.statement_failures.get_or_create(&labels).inc();
             if error.sqlstate().is_some_and(sqlstate::is_stale_plan) {

@@ -20,12 +20,14 @@
 //! | `statement`, `point_read`, `router` | what is asked, and of whom |
 //! | `survey`, `budget`, `session` | what the server says of itself at the start, and what follows from it |
 //! | `error`, `sqlstate`, `metrics` | what went wrong, and how often |
+//! | `dashboards` | the same under the names of others |
 
 mod budget;
 mod codel;
 mod conn;
 mod connect;
 mod connection;
+mod dashboards;
 mod dial;
 mod dock;
 mod endpoint;

@@ -10,6 +10,7 @@ mod config;
 mod doctor;
 mod health;
 mod https;
+mod instruments;
 mod layer;
 mod listen;
 mod migrate;

@@ -8,7 +8,8 @@
 use crate::config::{self, Config, Need, Role};
 use crate::doctor::{self, Place, advice};
 use crate::health::{Health, Phase};
-use crate::layer::{self, request_id::RequestIds};
+use crate::instruments::Instruments;
+use crate::layer::request_id::RequestIds;
 use crate::listen::{self, Pair, Stop};
 use crate::router::{self, Around};
 use crate::shutdown::{self, Tasks};
@@ -62,17 +63,18 @@ pub(crate) async fn run(
     let public = bound(listeners.public, config.http.listen)?;
     let private = bound(listeners.private, config.http.private_listen)?;
     let mut random = wire::random()?;
-    let mut page = telemetry::metrics_page();
-    let pg_metrics = portolan_pg::Metrics::register(page.sub_registry_with_prefix("portolan"));
-    let database = wire::database(&config, &wire::role_list(&config), pg_metrics, &mut random)?;
+    let Instruments {
+        page,
+        database,
+        uploads,
+        requests,
+        jobs,
+    } = Instruments::of(&config, &mut random)?;
     let health = Health::new(database.clone());
     let around = Around {
         ids: RequestIds::new(random.next_u64()),
-        metrics: layer::metrics::Metrics::register(&mut page),
+        metrics: requests,
     };
-    let job_metrics = worker::Metrics::register(&mut page);
-    let uploads = wire::uploads(&config)?;
-    uploads.register(&mut page);
 
     let private_stop = Stop::new();
     let private_service = private::routes(health.clone(), database.clone(), page);
@@ -82,7 +84,7 @@ pub(crate) async fn run(
         database,
         health,
         around,
-        job_metrics,
+        job_metrics: jobs,
         random,
     };
     let work = async {

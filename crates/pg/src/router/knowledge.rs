@@ -118,10 +118,10 @@ impl Knowledge {
         self.state().primary.lost(now, limit)
     }
 
-    /// For how long the primary has been failing.
+    /// For how long the primary has been failing, if it still does.
     pub(crate) fn primary_failing(&self) -> Option<Duration> {
-        let (since, _) = self.state().primary.failing?;
-        Some(self.now().since(since))
+        let now = self.now();
+        self.state().primary.failing_for(now)
     }
 
     /// How far a replica was seen.
@@ -244,6 +244,11 @@ impl Contact {
         };
     }
 
+    fn failing_for(&self, now: Moment) -> Option<Duration> {
+        let (first, last) = self.failing?;
+        (now.since(last) < FAILURE_HOLDS).then(|| now.since(first))
+    }
+
     fn lost(&self, now: Moment, limit: Duration) -> Option<Duration> {
         let (first, last) = self.failing?;
         let is_lost = now.since(last) < FAILURE_HOLDS && last.since(first) >= limit;
@@ -269,6 +274,8 @@ mod tests {
             contact.failed(at(failed_at));
         }
         assert_eq!(contact.lost(at(5_000), limit), Some(Duration::from_secs(4)));
+        assert_eq!(contact.failing_for(at(5_000)), Some(limit));
+        assert_eq!(contact.failing_for(at(7_000)), None);
         // Nobody asks for an hour: what was known then is worth nothing.
         assert_eq!(contact.lost(at(3_600_000), limit), None);
         contact.failed(at(3_600_000));

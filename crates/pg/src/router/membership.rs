@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    dashboards::EventLabels,
     error::Error,
     freshness::{
         floor::ServerId,
@@ -193,6 +194,10 @@ impl Servers {
     fn count_members(&self, event: MemberEvent, count: u64) {
         let labels = MemberLabels { event };
         self.metrics.members.get_or_create(&labels).inc_by(count);
+        if let Some(labels) = EventLabels::of(event) {
+            let events = &self.metrics.dashboards.pool_events;
+            events.get_or_create(&labels).inc_by(count);
+        }
     }
 }
 

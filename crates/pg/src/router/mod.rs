@@ -51,6 +51,7 @@ use self::{
 use crate::{
     conn::{Outside, Primary},
     connect::Surroundings,
+    dashboards::TargetLabels,
     endpoint::Endpoint,
     error::Error,
     freshness::clock::{BootClock, Clock},
@@ -66,7 +67,7 @@ use crate::{
 /// The way to the database. Cheap to clone; all clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Router {
-    servers: Arc<Servers>,
+    pub(crate) servers: Arc<Servers>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     #[expect(dead_code, reason = "ends the tasks when the last clone is dropped")]
@@ -77,8 +78,8 @@ pub struct Router {
 #[derive(Debug)]
 pub(crate) struct Servers {
     primary: PrimaryServer,
-    replicas: Vec<Arc<Replica>>,
-    knowledge: Arc<Knowledge>,
+    pub(crate) replicas: Vec<Arc<Replica>>,
+    pub(crate) knowledge: Arc<Knowledge>,
     poller: Arc<Poller>,
     waiters: Arc<Waiters>,
     mode: Arc<dyn Freshness>,
@@ -387,6 +388,11 @@ impl Servers {
 
     /// Cancel safe as [`Router::begin`].
     async fn begin(&self, share: Share, begin: &str) -> Result<Tx, Error> {
+        self.metrics
+            .dashboards
+            .targets
+            .get_or_create(&TargetLabels::PRIMARY)
+            .inc();
         let lease = self.primary.pool.acquire(share).await?;
         let protocol = Protocol {
             knowledge: Arc::clone(&self.knowledge),
@@ -460,6 +466,11 @@ impl Servers {
         self.metrics
             .reads
             .get_or_create(&ReadLabels::of(need, by))
+            .inc();
+        self.metrics
+            .dashboards
+            .targets
+            .get_or_create(&TargetLabels::of(by))
             .inc();
     }
 }

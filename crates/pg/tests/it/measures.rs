@@ -11,9 +11,12 @@ use crate::support::{World, count, insert, policy};
 async fn the_metrics_page_shows_use_waits_and_why_connections_closed() {
     let mut registry = Registry::with_prefix("portolan");
     let metrics = Metrics::register(&mut registry);
+    metrics.register_for_dashboards(registry.sub_registry_with_prefix("registry_database"));
     let world = World::new(policy()).await;
     let endpoint = Endpoint::parse(&SecretString::from(world.database.url())).unwrap();
     let router = Router::connect(policy(), endpoint, Vec::new(), metrics, 1);
+    router.register_replicas(registry.sub_registry_with_prefix("registry_database"));
+    router.register_outage(registry.sub_registry_with_prefix("pg"));
     insert(&router, "a", 1).await.unwrap();
     drop(router.begin().await.unwrap());
     assert_eq!(count(&router).await, 1);
@@ -38,6 +41,13 @@ async fn the_metrics_page_shows_use_waits_and_why_connections_closed() {
         r#"portolan_pg_transactions_total{outcome="committed"} 1"#,
         r#"portolan_pg_transactions_total{outcome="dropped"} 1"#,
         r#"portolan_pg_reads_total{need="list",server="primary",reason="no_replica"} 1"#,
+        "portolan_pg_primary_failing_seconds 0",
+        "portolan_pg_stale_seconds 0",
+        r#"portolan_registry_database_lb_targets_total{target_type="primary",fallback="true",reason="no_replica"} 1"#,
+        r#"portolan_registry_database_lb_targets_total{target_type="primary",fallback="false",reason="selected"} 3"#,
+        r#"portolan_registry_database_queries_total{name="test.insert"} 1"#,
+        r#"portolan_registry_database_query_duration_seconds_count{name="test.insert"} 1"#,
+        "portolan_registry_database_lb_pool_size 0",
     ] {
         assert!(during.contains(line), "`{line}` is not in\n{during}");
     }

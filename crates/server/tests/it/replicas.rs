@@ -32,6 +32,28 @@ async fn a_replica_serves_pulls_in_every_mode_of_proof() {
             open <= 1.0,
             "{open} connections to the replica in mode {mode}"
         );
+        for (name, at_least) in [
+            (
+                "registry_database_lb_targets_total{target_type=\"replica\",fallback=\"false\",reason=\"selected\"}",
+                1.0,
+            ),
+            ("registry_database_lb_pool_size", 1.0),
+            (
+                "registry_database_lb_pool_events_total{event=\"replica_added\",reason=\"discovered\"}",
+                f64::from(mode != "read_index"),
+            ),
+            ("registry_database_lb_lag_seconds", 0.0),
+        ] {
+            assert!(
+                fleet.app.metric(name).await >= at_least,
+                "{name} in mode {mode}"
+            );
+        }
+        let online = format!(
+            "registry_database_lb_pool_status{{replica=\"{}\",status=\"online\"}}",
+            fleet.replica.server().address()
+        );
+        assert!((fleet.app.metric(&online).await - 1.0).abs() < f64::EPSILON);
         fleet.app.settled().await;
         drop(fleet);
     }
@@ -66,6 +88,25 @@ async fn until_served(client: &Client, target: &str) -> Answer {
         later(answer);
         assert!(began.elapsed() < Duration::from_secs(30), "{target}");
     }
+}
+
+/// All that a pull asks for is there, and is said to be stale.
+async fn all_is_stale(client: &Client, name: &str, image: &Image) {
+    for target in [
+        format!("/v2/{name}/manifests/v1"),
+        format!("/v2/{name}/manifests/{}", image.manifest.digest),
+        format!("/v2/{name}/blobs/{}", image.config.digest),
+    ] {
+        assert!(
+            is_stale(&client.head(&target).await.expect(200)),
+            "{target}"
+        );
+        assert!(is_stale(&client.get(&target).await.expect(200)), "{target}");
+    }
+    let tags = format!("/v2/{name}/tags/list");
+    let tags = client.get(&tags).await.expect(200);
+    assert!(is_stale(&tags));
+    assert_eq!(tags.json()["tags"], serde_json::json!(["v1"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,20 +145,14 @@ async fn pulls_outlive_the_primary_and_say_so() {
     };
     assert!(killed.elapsed() >= Duration::from_secs(3));
     assert_eq!(pulled.body, image.manifest.payload);
-
-    // All that a pull asks for.
-    let by_digest = format!("/v2/{private}/manifests/{}", image.manifest.digest);
-    let blob = format!("/v2/{private}/blobs/{}", image.config.digest);
-    for target in [&by_digest, &manifest(&private), &blob] {
-        assert!(is_stale(&client.head(target).await.expect(200)), "{target}");
-        assert!(is_stale(&client.get(target).await.expect(200)), "{target}");
+    for name in [
+        "portolan_pg_stale_seconds",
+        "portolan_pg_primary_failing_seconds",
+    ] {
+        assert!(app.metric(name).await >= 3.0, "{name}");
     }
-    let tags = client
-        .get(&format!("/v2/{private}/tags/list"))
-        .await
-        .expect(200);
-    assert!(is_stale(&tags));
-    assert_eq!(tags.json()["tags"], serde_json::json!(["v1"]));
+
+    all_is_stale(&client, &private, &image).await;
 
     // A login is for pulls.
     let login = format!("/v2/auth?service=portolan&scope={scope}");
