@@ -42,7 +42,7 @@ impl Freshness {
         }
     }
 
-    /// For what is about to be changed, or spans repositories.
+    /// For what spans repositories, public or not.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where it is older than `limit`.

@@ -88,11 +88,7 @@ impl Health {
             let _ = tokio::time::timeout(ASK_EVERY, self.router.ping_primary()).await;
         }
         let known = self.known(self.router.primary_reachable(), Instant::now());
-        if known.away.is_some_and(|away| away > GRACE) && !self.router.outlives_primary() {
-            Err(NotReady::DatabaseAway)
-        } else {
-            Ok(())
-        }
+        known.verdict(self.router.outlives_primary())
     }
 
     /// Notes whether the primary is in reach.
@@ -109,6 +105,16 @@ struct Known {
     away: Option<Duration>,
     /// Whether it is time to ask it again.
     may_ask: bool,
+}
+
+impl Known {
+    /// Whether to send requests here; `outlived` says whether replicas can serve without the primary.
+    fn verdict(&self, outlived: bool) -> Result<(), NotReady> {
+        match self.away {
+            Some(away) if away > GRACE && !outlived => Err(NotReady::DatabaseAway),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Primary {
@@ -166,6 +172,9 @@ mod tests {
                 may_ask: true
             }
         );
+        let lost = primary.note(false, later + Duration::from_secs(1));
+        assert_eq!(lost.verdict(false), Err(NotReady::DatabaseAway));
+        assert_eq!(lost.verdict(true), Ok(()));
         primary.note(true, later);
         assert_eq!(primary.note(false, later).away, Some(Duration::ZERO));
     }

@@ -38,7 +38,7 @@ struct State {
 struct Contact {
     /// When it last said something.
     last: Option<Moment>,
-    /// The first and the last failure since.
+    /// When the first attempt that failed since was begun, and when the last one had failed.
     failing: Option<(Moment, Moment)>,
 }
 
@@ -105,10 +105,10 @@ impl Knowledge {
         self.state().primary.answered(now);
     }
 
-    /// A dial or a poll of the primary failed.
-    pub(crate) fn primary_failed(&self) {
+    /// A poll of the primary that was begun at `began` failed.
+    pub(crate) fn primary_failed(&self, began: Moment) {
         let now = self.now();
-        self.state().primary.failed(now);
+        self.state().primary.failed(began, now);
     }
 
     /// For how long nothing has come from the primary, if it has failed for at least `limit` and still does; counted
@@ -236,11 +236,13 @@ impl Contact {
         self.failing = None;
     }
 
-    fn failed(&mut self, now: Moment) {
+    fn failed(&mut self, began: Moment, now: Moment) {
+        // An answer to somebody else meanwhile counts.
+        let began = self.last.map_or(began, |answered| began.max(answered));
         self.failing = match self.failing {
-            Some((first, last)) if now.since(last) < FAILURE_HOLDS => Some((first, now)),
-            // Nobody has asked meanwhile: the count begins anew.
-            _ => Some((now, now)),
+            Some((first, last)) if began.since(last) < FAILURE_HOLDS => Some((first, now)),
+            // Nobody has asked meanwhile: the count begins anew. One that hung has failed from its beginning.
+            _ => Some((began, now)),
         };
     }
 
@@ -271,16 +273,36 @@ mod tests {
         contact.answered(at(1_000));
         for failed_at in (2_000..=5_000).step_by(500) {
             assert_eq!(contact.lost(at(failed_at), limit), None);
-            contact.failed(at(failed_at));
+            contact.failed(at(failed_at), at(failed_at));
         }
         assert_eq!(contact.lost(at(5_000), limit), Some(Duration::from_secs(4)));
         assert_eq!(contact.failing_for(at(5_000)), Some(limit));
         assert_eq!(contact.failing_for(at(7_000)), None);
         // Nobody asks for an hour: what was known then is worth nothing.
         assert_eq!(contact.lost(at(3_600_000), limit), None);
-        contact.failed(at(3_600_000));
+        contact.failed(at(3_600_000), at(3_600_000));
         assert_eq!(contact.lost(at(3_600_000), limit), None);
         contact.answered(at(3_600_100));
         assert_eq!(contact.lost(at(3_600_100), limit), None);
+    }
+
+    #[test]
+    fn a_primary_that_hangs_has_failed_since_it_was_asked() {
+        let limit = Duration::from_secs(3);
+        let mut contact = Contact::default();
+        contact.answered(at(1_000));
+        contact.failed(at(1_100), at(3_600));
+        assert_eq!(
+            contact.failing_for(at(3_600)),
+            Some(Duration::from_millis(2_500))
+        );
+        assert_eq!(contact.lost(at(3_600), limit), None);
+        contact.failed(at(3_700), at(4_100));
+        let silent = Duration::from_millis(3_100);
+        assert_eq!(contact.lost(at(4_100), limit), Some(silent));
+        // Something else was answered while a poll hung.
+        contact.answered(at(4_200));
+        contact.failed(at(4_150), at(6_700));
+        assert_eq!(contact.lost(at(6_700), limit), None);
     }
 }

@@ -80,7 +80,8 @@ impl Servers {
             },
             Err(reason) => reason,
         };
-        let lease = self.primary.pool.acquire(Share::Lists).await?;
+        let lease = self.primary.pool.acquire(Share::Lists).await;
+        let lease = lease.map_err(|error| self.blamed(error))?;
         let outside = Outside::new(lease);
         let vouched = outside.query_vouched(None, statement, params).await?;
         if !vouched.standing.is_primary() {

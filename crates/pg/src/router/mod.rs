@@ -53,7 +53,7 @@ use crate::{
     connect::Surroundings,
     dashboards::TargetLabels,
     endpoint::Endpoint,
-    error::Error,
+    error::{DialError, Error},
     freshness::clock::{BootClock, Clock},
     identify::ClusterId,
     lane::{Lanes, Refused, primary::PrimaryGuard},
@@ -393,7 +393,8 @@ impl Servers {
             .targets
             .get_or_create(&TargetLabels::PRIMARY)
             .inc();
-        let lease = self.primary.pool.acquire(share).await?;
+        let lease = self.primary.pool.acquire(share).await;
+        let lease = lease.map_err(|error| self.blamed(error))?;
         let protocol = Protocol {
             knowledge: Arc::clone(&self.knowledge),
             mode: Arc::clone(&self.mode),
@@ -424,7 +425,7 @@ impl Servers {
         let deadline = (began + self.acquire.read).max(Instant::now() + half);
         let (value, _) = match self.primary.lanes.ask::<R>(need, key, deadline).await {
             Ok(answer) => answer,
-            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::Failed(error)) => return Err(self.blamed(error)),
             Err(Refused::Elsewhere(_)) => return Err(Error::NotPrimary),
         };
         let by = ServedBy::Primary { reason };
@@ -460,6 +461,22 @@ impl Servers {
         }
         self.count_read(need, by);
         Ok(Served { value, by })
+    }
+
+    /// Waits in vain are the load's fault, unless the primary is known to hang meanwhile.
+    pub(crate) fn blamed(&self, error: Error) -> Error {
+        // As long as a client is told to wait for an outage of which no more is known.
+        const RETRY: Duration = Duration::from_secs(1);
+        match (error, self.knowledge.primary_failing()) {
+            (
+                Error::DeadlineExceeded { waited, .. } | Error::WaitedInVain { waited, .. },
+                Some(_),
+            ) => Error::Unavailable {
+                retry_after: RETRY,
+                source: DialError::Slow { waited },
+            },
+            (error, _) => error,
+        }
     }
 
     fn count_read(&self, need: Need, by: ServedBy) {

@@ -124,12 +124,14 @@ impl Poller {
 
     /// One poll. Cancel safe: a floor that nobody hears of is none, and the connection goes back.
     async fn poll(&self) -> Result<(), Error> {
+        let began = self.knowledge.now();
         let lease = match self.primary.acquire(Share::Control).await {
             Ok(lease) => lease,
             Err(error) => {
-                // A full queue is this process's own business, and no news of the primary.
-                if !error.is_overload() {
-                    self.knowledge.primary_failed();
+                // A full queue is this process's own business, and no news of the primary. A connection that somebody
+                // else keeps is: either it hangs, or whoever reads without floors soon hears of the primary.
+                if !matches!(error, Error::QueueFull { .. }) {
+                    self.knowledge.primary_failed(began);
                 }
                 return Err(error);
             }
@@ -151,11 +153,11 @@ impl Poller {
             Ok((_, None)) => {
                 // Another server than the one that was dialled: the next connection finds out which.
                 lease.end(CloseReason::WrongServer);
-                self.knowledge.primary_failed();
+                self.knowledge.primary_failed(began);
                 Err(Error::NotPrimary)
             }
             Err(error) => {
-                self.knowledge.primary_failed();
+                self.knowledge.primary_failed(began);
                 Err(error)
             }
         }

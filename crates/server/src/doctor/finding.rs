@@ -122,10 +122,16 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "{}: {} problems, {} warnings",
+            "{}: {}, {}",
             if self.well { "well" } else { "not well" },
-            self.count(Level::Problem),
-            self.count(Level::Warning),
+            counted(self.count(Level::Problem), "problem"),
+            counted(self.count(Level::Warning), "warning"),
         )
     }
+}
+
+/// `1 problem`, `2 problems`
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }

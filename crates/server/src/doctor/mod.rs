@@ -12,6 +12,8 @@ mod store;
 mod view;
 
 pub(crate) use advice::{Place, advice};
+pub(crate) use finding::Level;
+pub(crate) use primary::judge as judge_primary;
 pub(crate) use replicas::reached;
 pub(crate) use view::View;
 

@@ -64,7 +64,7 @@ pub(crate) fn judge(survey: &Survey) -> Vec<Finding> {
         ),
         Durability::PrimaryAlone => Finding::warning(
             "durability",
-            "replication is asynchronous only: a fail-over may lose the last changes",
+            "no standby is synchronous: a fail-over may lose the last changes",
             "set `synchronous_standby_names` to one standby if that must not be",
         ),
     });

@@ -69,10 +69,9 @@ impl Options {
         TestApp::launch(self, database, &url)
     }
 
-    /// Starts the registry over a database that has been migrated.
-    pub(crate) fn start_over(self, database: TestDatabase) -> TestApp {
-        let url = database.url().to_owned();
-        TestApp::launch(self, database, &url)
+    /// Starts the registry over a database that has been migrated, and that it reaches at `url`.
+    pub(crate) fn start_over(self, database: TestDatabase, url: &str) -> TestApp {
+        TestApp::launch(self, database, url)
     }
 
     /// Starts it with a proxy on the way to its database. The test needs a runtime of many threads, since

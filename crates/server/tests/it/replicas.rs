@@ -216,6 +216,48 @@ async fn pulls_outlive_the_primary_and_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_hangs_is_as_good_as_lost() {
+    let options = TestApp::options(Store::Directory);
+    let (fleet, proxy) = Fleet::start_behind_a_proxy(options).await;
+    let name = repository("hanging");
+    push(&fleet.app.admin(), &name, "v1", &Image::random(3)).await;
+    let target = format!("/v2/{name}/manifests/v1");
+    fleet.served_by_the_replica(&target).await;
+    fleet.replica.catch_up(fleet.cluster.primary()).await;
+    // No answer, and no end of the connection either.
+    proxy.stall();
+    let hung = Instant::now();
+    let client = fleet.app.admin();
+    loop {
+        let answer = client.get(&target).await;
+        if is_stale(&answer) {
+            break;
+        }
+        // Until a question has gone unanswered it could as well be the load.
+        if hung.elapsed() > Duration::from_millis(3_500) {
+            later(answer);
+        }
+        assert!(hung.elapsed() < Duration::from_secs(15), "no stale answer");
+    }
+    assert!(hung.elapsed() >= Duration::from_secs(3));
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert!(is_stale(&client.get(&target).await.expect(200)));
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    proxy.restore();
+    eventually("the primary is back", async || {
+        let answer = client.get(&target).await;
+        answer.status == 200 && !is_stale(&answer)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_stale_answers_are_not_wanted_pulls_fail_with_the_primary() {
     let options = TestApp::options(Store::Directory).with("DATABASE__ON_PRIMARY_LOSS", "fail");
     let fleet = Fleet::start(options).await;

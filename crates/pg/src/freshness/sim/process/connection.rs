@@ -128,11 +128,12 @@ impl Process {
 
     async fn dial_primary(&self) -> Result<Connection, Lost> {
         let world = &self.world;
+        let began = self.now();
         world.travel().await;
         let found = world.cluster.borrow().primary();
         let Some(place) = found else {
             self.step().await;
-            self.knowledge.primary_failed();
+            self.knowledge.primary_failed(began);
             return Err(Lost);
         };
         let session = world.cluster.borrow().session(place)?;

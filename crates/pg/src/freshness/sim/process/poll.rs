@@ -15,11 +15,12 @@ impl Process {
                 self.poll_wanted.raised_since(wanted, None).await;
                 self.step().await;
             }
+            let began = self.now();
             let outcome = self.poll(&line).await;
             self.poll_sent.set(None);
             if outcome.is_err() {
                 line.close();
-                self.knowledge.primary_failed();
+                self.knowledge.primary_failed(began);
             }
             let (from, to) = self.policy.period;
             let micros = |duration: Duration| self.clock.takes(duration);
