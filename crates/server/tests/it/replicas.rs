@@ -205,6 +205,9 @@ async fn pulls_outlive_the_primary_and_say_so() {
         answer.status == 200 && !is_stale(&answer)
     })
     .await;
+    // What was given out meanwhile stays for pulls.
+    let uploads = format!("/v2/{private}/blobs/uploads/");
+    late.post(&uploads).await.refused(401, "UNAUTHORIZED");
     let again = Image::random(4);
     push(&app.admin(), &private, "v2", &again).await;
     let pulled = client
