@@ -89,10 +89,15 @@ fn read(read: &ReadStatus) -> Finding {
     let about = match read.need {
         "fresh" => "reads of tags, rights and presence",
         "any" => "reads of immutable bytes",
+        "list_of_new" => "lists of repositories",
         _ => "lists",
     };
     match (&read.replica, read.reason) {
         (Some(replica), _) => Finding::good(about, format!("served by {replica}")),
+        (None, Some(reason @ PrimaryReason::Asked)) => Finding::good(
+            about,
+            format!("served by the primary, because {}", in_words(reason)),
+        ),
         (None, reason) => Finding::warning(
             about,
             format!(
