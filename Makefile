@@ -4,7 +4,7 @@
 DATA ?= data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: quickstart test soak bench bench-pulls
+.PHONY: quickstart test soak bench bench-pulls bench-replicas
 
 # One process with a Postgres of its own; installs what is missing, builds, runs. Ctrl-C stops it.
 quickstart:
@@ -25,3 +25,7 @@ bench:
 # What Postgres costs a pull, against an answer that needs none.
 bench-pulls:
 	@scripts/bench.sh pulls
+
+# What replicas and their lag cost pushes, and give to reads.
+bench-replicas:
+	@scripts/bench.sh replicas

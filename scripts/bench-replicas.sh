@@ -21,11 +21,14 @@ scratch
 start_postgres -c fsync=on -c shared_buffers=256MB
 CASE=0
 
-# load RESULT SCENARIO CLIENTS: one run of the load generator; the result is $SCRATCH/RESULT.json.
+# load RESULT SCENARIO CLIENTS [OPTION..]: one run of the load generator; the result is $SCRATCH/RESULT.json.
 load() {
+    local name=$1 scenario=$2 clients=$3
+    shift 3
     timeout 300 "$PORTOLAN" bench "http://$REGISTRY" --repository bench/replicas --username "$ADMIN" --password "$PASSWORD" \
-        --tags 100 --scenario "$2" --clients "$3" --seconds "$SECONDS_EACH" --warm-up 1 --json "$SCRATCH/$1.json" \
-        > "$SCRATCH/load.out" 2>&1 || { tail -n 5 "$SCRATCH/load.out" >&2; die "the load $1 failed"; }
+        --tags 100 --scenario "$scenario" --clients "$clients" --seconds "$SECONDS_EACH" --warm-up 1 \
+        --json "$SCRATCH/$name.json" "$@" > "$SCRATCH/load.out" 2>&1 ||
+        { tail -n 5 "$SCRATCH/load.out" >&2; die "the load $name failed"; }
 }
 
 # Reads that replicas served, and all.
@@ -64,7 +67,7 @@ measure_case() {
     for ((round = 1; round <= ROUNDS; round++)); do
         load "put@$CASE@$round" manifest-put 4
         read -r served_before all_before < <(reads)
-        most=$(connections_during load "get@$CASE@$round" manifest-tag 64)
+        most=$(connections_during load "get@$CASE@$round" manifest-tag 64 --tags-exist)
         read -r served all < <(reads)
     done
     jq -rn --arg name "$name" --argjson served $((served - served_before)) --argjson all $((all - all_before)) --argjson most "${most:-0}" '

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Figures of Portolan and of its peers from one run: scripts/bench.sh [OUT.md]
 # What Postgres costs a pull, in one run: scripts/bench.sh pulls [OUT.md]
+# What replicas cost pushes, and give to reads: scripts/bench.sh replicas [OUT.md]
 #
 # Every server runs at once on this machine and they are asked in turn, scenario by scenario and round by round, so that
 # whatever else the machine does meets all of them alike: read the ratios, not the figures. Postgres is durable here.
@@ -8,10 +9,13 @@
 
 source "$(dirname "$0")/lib.sh"
 
-if [ "${1:-}" = pulls ]; then
-    shift
-    exec "$ROOT/scripts/bench-pulls.sh" "$@"
-fi
+case ${1:-} in
+    pulls | replicas)
+        part=$1
+        shift
+        exec "$ROOT/scripts/bench-$part.sh" "$@"
+        ;;
+esac
 
 OUT=${1:-/dev/stdout}
 ROUNDS=${ROUNDS:-3}
