@@ -1,7 +1,7 @@
 //! The schema's steps: embedded, applied by `portolan migrate up`, never by `serve`.
 //!
 //! Every step expands or contracts (see migrations/README.md), so a program works with any schema between the oldest
-//! and the newest step it knows. Only one process migrates at a time: sqlx takes an advisory lock, which belongs to the
+//! and the newest step it knows. Only one process migrates at a time: it holds an advisory lock, which belongs to the
 //! session, so the URL must lead to the primary itself and not through a transaction pooler.
 
 use crate::Error;
@@ -9,6 +9,7 @@ use crate::statements::statement;
 use portolan_pg::{Read, Statement};
 use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
+use std::time::Duration;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
@@ -16,6 +17,13 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 pub const SCHEMA_OLDEST: i64 = 7;
 /// The newest step that this program knows.
 pub const SCHEMA_NEWEST: i64 = 9;
+
+/// The advisory lock of whoever migrates: "portolan" in ASCII.
+const LOCK: i64 = 0x706f_7274_6f6c_616e;
+
+/// How often somebody who waits for that lock asks for it. He must ask and not wait in a statement: an index is built
+/// concurrently only once every statement that was there before has ended, his own among them.
+const LOCK_PERIOD: Duration = Duration::from_millis(200);
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +41,7 @@ pub struct Step {
 /// Waits for another process that is migrating. Dropped, it leaves the step under way undone: each is one transaction.
 pub async fn up(url: &str) -> Result<Vec<Step>, Error> {
     let mut connection = connect(url).await?;
+    lock(&mut connection).await?;
     let before = applied(&mut connection).await?;
     // Said by name, and not as the first step that a later program knows and this one misses.
     if let Some(found) = before
@@ -76,6 +85,15 @@ async fn connect(url: &str) -> Result<sqlx::PgConnection, Error> {
         .options([("statement_timeout", "0")])
         .disable_statement_logging();
     Ok(options.connect().await?)
+}
+
+/// Ends with the session.
+async fn lock(connection: &mut sqlx::PgConnection) -> Result<(), Error> {
+    let ask = || sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK);
+    while !ask().fetch_one(&mut *connection).await? {
+        tokio::time::sleep(LOCK_PERIOD).await;
+    }
+    Ok(())
 }
 
 /// A URL with a user and no host names a Unix socket in its query, for the pool; sqlx's parser wants a host beside it,
