@@ -1,11 +1,13 @@
 //! The folder of the private Postgres: made once, all or nothing, and how its server and clients name it.
 
-use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
 
 use rustix::fs::{Mode, OFlags};
+use tokio::time::{Instant, sleep};
 
 use super::account::Account;
 use super::disk;
@@ -78,7 +80,7 @@ impl Cluster {
         programs: &Programs,
         account: Account,
     ) -> Result<(), Error> {
-        remove_unfinished(folder)?;
+        remove_unfinished(folder).await?;
         disk::require(folder.path(), disk::INITDB)?;
         // Under another name until it is whole; an error or a signal on the way removes it.
         let staged = tempfile::Builder::new()
@@ -145,12 +147,24 @@ impl Cluster {
 
 const UNFINISHED: &str = "postgres.new-";
 
+/// An `initdb` outlives the start that was killed, and goes on writing; it takes a second, on a busy machine some.
+const INITDB_ENDS: Duration = Duration::from_secs(20);
+
 /// Removes what a start that was killed inside `initdb` left.
-fn remove_unfinished(folder: &Folder) -> Result<(), Error> {
+async fn remove_unfinished(folder: &Folder) -> Result<(), Error> {
+    let deadline = Instant::now() + INITDB_ENDS;
     let entries = fs::read_dir(folder.path()).map_err(Error::io("read", folder.path()))?;
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            fs::remove_dir_all(entry.path()).map_err(Error::io("remove", entry.path()))?;
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            continue;
+        }
+        while let Err(error) = fs::remove_dir_all(entry.path()) {
+            // A file came while the others went.
+            let grows = error.kind() == io::ErrorKind::DirectoryNotEmpty;
+            if !grows || Instant::now() >= deadline {
+                return Err(Error::io("remove", entry.path())(error));
+            }
+            sleep(Duration::from_millis(50)).await;
         }
     }
     Ok(())
