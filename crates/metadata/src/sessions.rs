@@ -29,7 +29,8 @@ impl OpenTransaction {
 // A transaction has a lock on its virtual id from its first moment to its last, and a transaction id only from its
 // first change on: one that has asked whether it may write, and not yet written, is in no snapshot.
 //
-// By the name that all our sessions have, or by the role: a pooler may keep the name to itself.
+// By the name that all our sessions have, or by the role: a pooler may keep the name to itself. Of another role's session
+// one sees the name and not the type.
 static OPEN_TRANSACTIONS: Statement = statement!(
     "sessions.open_transactions",
     [],
@@ -37,7 +38,7 @@ static OPEN_TRANSACTIONS: Statement = statement!(
          extract(epoch FROM clock_timestamp() - other.xact_start)::double precision
      FROM pg_stat_activity AS own
      JOIN pg_stat_activity AS other
-         ON other.datid = own.datid AND other.pid <> own.pid AND other.backend_type = 'client backend'
+         ON other.datid = own.datid AND other.pid <> own.pid AND coalesce(other.backend_type, 'client backend') = 'client backend'
          AND (other.usesysid = own.usesysid OR other.application_name LIKE 'portolan%')
      JOIN pg_locks AS held
          ON held.pid = other.pid AND held.locktype = 'virtualxid' AND held.mode = 'ExclusiveLock' AND held.granted

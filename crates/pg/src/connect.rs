@@ -20,7 +20,7 @@ use crate::{
     connection::{Ending, Life},
     endpoint::Endpoint,
     error::DialError,
-    identify::{ClusterId, Peer, identify},
+    identify::{Cluster, Peer, identify},
     metrics::{CloseReason, Metrics, Role},
     policy::Policy,
     router::Knowledge,
@@ -58,7 +58,7 @@ pub(crate) struct Surroundings {
     /// What is known of the servers, and what time it is.
     pub(crate) knowledge: Arc<Knowledge>,
     /// Which cluster they lead to.
-    pub(crate) cluster: ClusterId,
+    pub(crate) cluster: Arc<Cluster>,
     /// The name of this process among those that share the cluster.
     pub(crate) process: Uuid,
 }
@@ -127,7 +127,8 @@ impl Connector {
         // Whatever the server did before the handshake is older than this.
         let opened_at = self.surroundings.knowledge.now();
         let cluster = &self.surroundings.cluster;
-        let peer = identify(&client, self.role, opened_at, cluster).await?;
+        let address = self.endpoint.name();
+        let peer = identify(&client, self.role, opened_at, cluster, &address).await?;
         if self.role == Role::Primary {
             self.surroundings.knowledge.primary_answered();
         }

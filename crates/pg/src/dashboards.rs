@@ -81,6 +81,7 @@ fn word(reason: PrimaryReason) -> &'static str {
         PrimaryReason::Behind | PrimaryReason::Absent => "not_up_to_date",
         PrimaryReason::ReplicaFailed | PrimaryReason::RecoveryConflict => "error",
         PrimaryReason::NotMember
+        | PrimaryReason::Ambiguous
         | PrimaryReason::OtherEpoch
         | PrimaryReason::NotInRecovery
         | PrimaryReason::ReplicaUnreachable => "all_quarantined",

@@ -4,7 +4,11 @@
 //! cluster, must not be taken for what it should be. On the primary this is also where a failover is noticed: the
 //! first connection to a server of another timeline draws a new epoch before anybody uses it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
@@ -28,10 +32,12 @@ const WHO: &str = "SELECT pg_is_in_recovery(), pg_backend_pid(), \
 /// Whether the epoch belongs to the server's timeline.
 const SAME_HISTORY: &str = "SELECT s.same_history FROM portolan_pg.standing AS s";
 
-/// A new epoch for a new timeline. Of two processes that notice together one draws it: the other's finds no row.
-const NEW_EPOCH: &str = "UPDATE portolan_pg.cluster_epoch \
+/// A new epoch for a new timeline. Of two processes that notice together one draws it: the other's finds no row. It is
+/// flushed before it is used, and waits for no standby: after a failover there may be none yet, and nobody could connect.
+/// Another failover draws another one.
+const NEW_EPOCH: &str = "BEGIN; SET LOCAL synchronous_commit = local; UPDATE portolan_pg.cluster_epoch \
     SET epoch = gen_random_uuid(), timeline = left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) \
-    WHERE one AND timeline <> '' AND timeline <> left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+    WHERE one AND timeline <> '' AND timeline <> left(pg_walfile_name(pg_current_wal_insert_lsn()), 8); COMMIT";
 
 /// The server at the other end of a connection, as found after the handshake.
 #[derive(Debug, Clone)]
@@ -44,8 +50,43 @@ pub(crate) struct Peer {
     pub(crate) backend: i32,
 }
 
-/// The system identifier of the cluster, once the primary has told it. Replicas are held against it.
-pub(crate) type ClusterId = Arc<OnceLock<String>>;
+/// What all connections of a router have found of the servers.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    /// The system identifier, once the primary has told it. Replicas are held against it.
+    system: OnceLock<String>,
+    /// By which addresses each replica was reached, and when last.
+    reached: Mutex<HashMap<ServerId, HashMap<String, Moment>>>,
+}
+
+/// A connection does not live longer (30 minutes, and a fifth): what was reached by an address before that is not any
+/// more, unless it was reached again.
+const REACHED_FOR: Duration = Duration::from_mins(40);
+
+impl Cluster {
+    fn reach(&self, server: &ServerId, address: &str, now: Moment) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = reached.entry(server.clone()).or_default();
+        addresses.retain(|_, at| now.since(*at) < REACHED_FOR);
+        let is_new = addresses.insert(address.to_owned(), now).is_none();
+        if is_new && addresses.len() > 1 {
+            tracing::error!(
+                %server,
+                "several addresses in the list of replicas lead to servers that report one and the same name; none of \
+                 them is read from: list each server once, at an address that it has for itself"
+            );
+        }
+    }
+
+    /// Whether several addresses lead to servers of this name. They may be one server, or two that report the address
+    /// of a network of their own: what one of the two has replayed says nothing of the other.
+    pub(crate) fn is_ambiguous(&self, server: &ServerId) -> bool {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached
+            .get(server)
+            .is_some_and(|addresses| addresses.len() > 1)
+    }
+}
 
 /// Asks a server who it is, and refuses one that is not what it should be.
 ///
@@ -54,7 +95,8 @@ pub(crate) async fn identify(
     client: &Client,
     role: Role,
     opened_at: Moment,
-    cluster: &ClusterId,
+    cluster: &Cluster,
+    address: &str,
 ) -> Result<Peer, DialError> {
     let refused = |error| DialError::Refused(Arc::new(error));
     let answer = client.simple_query(WHO).await.map_err(refused)?;
@@ -76,27 +118,32 @@ pub(crate) async fn identify(
     if !is(6) {
         return Err(DialError::WrongIsolation);
     }
-    let (address, system) = (text(2), text(3));
+    let (own_address, system) = (text(2), text(3));
+    let server = ServerId::new(&format!("{own_address}/{system}"));
     match role {
         Role::Primary => {
-            // After a failover the identifier is the same; a database moved elsewhere is another process's business.
-            let _ = cluster.set(system.to_owned());
+            // After a failover the identifier is the same. A database moved to another cluster has taken the list of
+            // replicas along, and those are still the old one's: another process begins with it, not this one.
+            if cluster.system.get_or_init(|| system.to_owned()) != system {
+                return Err(DialError::OtherCluster);
+            }
             if is(5) {
                 keep_epoch(client).await.map_err(refused)?;
             }
         }
         Role::Replica => {
             // A socket says nothing of whose it is: two servers would have one name.
-            if address.is_empty() {
+            if own_address.is_empty() {
                 return Err(DialError::Unidentified);
             }
-            if cluster.get().is_some_and(|known| known != system) {
+            if cluster.system.get().is_some_and(|known| known != system) {
                 return Err(DialError::OtherCluster);
             }
+            cluster.reach(&server, address, opened_at);
         }
     }
     Ok(Peer {
-        server: ServerId::new(&format!("{address}/{system}")),
+        server,
         opened_at,
         backend: text(1).parse().map_err(|_| DialError::Unidentified)?,
     })
@@ -106,7 +153,6 @@ pub(crate) async fn identify(
 pub(crate) async fn keep_epoch(client: &Client) -> Result<(), tokio_postgres::Error> {
     let answer = client.simple_query(SAME_HISTORY).await?;
     if first_row(&answer).is_some_and(|row| row.get(0) == Some("f")) {
-        // The session's own settings say that it is durable before it is used.
         client.batch_execute(NEW_EPOCH).await?;
         tracing::warn!("the database has a new timeline: a new epoch begins");
     }

@@ -182,6 +182,8 @@ words! {
         NoFloor = "no_floor",
         /// The replica is not in service, or its connection is too young.
         NotMember = "not_member",
+        /// Several addresses lead to servers that report one name.
+        Ambiguous = "ambiguous",
         /// The replica is not far enough.
         Behind = "not_up_to_date",
         /// The replica shows another history.

@@ -258,10 +258,11 @@ pub(crate) static VOTES: Statement = Statement {
     types: &[],
 };
 
-/// One process moves members at a time.
+/// One process moves members at a time, and no other one waits for it: one that is frozen meanwhile would hold up all.
+/// Returns S as it is now, and until the end of the transaction, in milliseconds.
 pub(crate) static LOCK_MEMBERS: Statement = Statement {
     name: "protocol.lock_members",
-    sql: "SELECT c.epoch FROM portolan_pg.cluster_epoch AS c WHERE c.one FOR UPDATE",
+    sql: "SELECT c.s_ms FROM portolan_pg.cluster_epoch AS c WHERE c.one FOR UPDATE SKIP LOCKED",
     types: &[],
 };
 
@@ -300,6 +301,12 @@ pub(crate) static RETURN: Statement = Statement {
           WHERE r.server_id = $1 AND r.state = 'out'",
     types: &[Type::TEXT],
 };
+
+/// Reads the row of [`LOCK_MEMBERS`].
+pub(crate) fn silence(row: &Row) -> Result<Duration, Error> {
+    let milliseconds: i32 = row.try_get(0).map_err(undecodable(LOCK_MEMBERS.name))?;
+    Ok(Duration::from_millis(milliseconds.unsigned_abs().into()))
+}
 
 /// Reads a row of [`MEMBERS`].
 pub(crate) fn member(row: &Row) -> Result<Member, Error> {

@@ -75,11 +75,22 @@ impl<G: Guard> Cycle<'_, G> {
     /// Whatever needs an answer before it can be sent is done first, so that nothing waits in the middle of a flight.
     async fn prepare(&self, batches: Batches, later: &mut Batches) -> Batches {
         let mut ready = Batches::with_capacity(batches.len());
-        if let Some(proof) = self.guard.proof() {
-            // A failure shows when it is sent.
-            let _ = self.lease.prepare(proof).await;
-        }
+        let proven = match self.guard.proof() {
+            Some(proof) => self.lease.prepare(proof).await,
+            None => Ok(()),
+        };
         for batch in batches {
+            // Sent unprepared it would be prepared first, and answered after the batch that it must come before.
+            if let Err(error) = &proven
+                && batch.need() == Need::Fresh
+            {
+                if error.is_connection_lost() {
+                    self.moved(batch, later, || error.clone());
+                } else {
+                    batch.refuse(&Refused::Elsewhere(PrimaryReason::ReplicaFailed));
+                }
+                continue;
+            }
             match self.lease.prepare(batch.statement()).await {
                 Ok(()) => ready.push(batch),
                 Err(error) => self.failed(batch, error, later),

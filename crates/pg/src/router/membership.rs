@@ -19,7 +19,7 @@ use crate::{
     policy::FloorPolicy,
     protocol::{
         ADOPT, DRAIN, FORGET_VOTES, LOCK_MEMBERS, MEMBERS, OUT, REGISTER, RETURN, VOTE, VOTES,
-        member, vote,
+        member, silence, vote,
     },
     router::Servers,
     statement::Read,
@@ -74,7 +74,9 @@ impl Servers {
         if planned.is_empty() {
             return Ok(());
         }
-        let drains = self.carry_out(&planned, rng).await?;
+        let Some((drains, silence)) = self.carry_out(&planned, rng).await? else {
+            return Ok(());
+        };
         if drains.is_empty() {
             return Ok(());
         }
@@ -126,13 +128,22 @@ impl Servers {
         Ok((members, votes.collect::<Result<_, _>>()?))
     }
 
-    /// Makes the moves, one process at a time; returns the drains that this one must end. Cancel safe: one transaction,
-    /// and if it was committed somebody adopts its drains.
-    async fn carry_out(&self, planned: &[Move], rng: &mut StdRng) -> Result<Vec<Drain>, Error> {
+    /// Makes the moves, one process at a time; returns the drains that this one must end, and how long it must wait:
+    /// what was known of that before may have been raised. `None` while another process moves. Cancel safe: one
+    /// transaction, and if it was committed somebody adopts its drains.
+    async fn carry_out(
+        &self,
+        planned: &[Move],
+        rng: &mut StdRng,
+    ) -> Result<Option<(Vec<Drain>, Duration)>, Error> {
         let mut drains = Vec::new();
         let tx = self.begin_control().await?;
         // Two that drain at the same time must not both think that another one is left.
-        tx.query(&LOCK_MEMBERS, &[]).await?;
+        let Some(row) = tx.query_opt(&LOCK_MEMBERS, &[]).await? else {
+            tx.rollback().await?;
+            return Ok(None);
+        };
+        let silence = silence(&row)?;
         for planned in planned {
             let fresh = random_token(rng);
             let (server, event, moved) = match planned {
@@ -169,7 +180,7 @@ impl Servers {
             }
         }
         drop(tx.commit().await?);
-        Ok(drains)
+        Ok(Some((drains, silence)))
     }
 
     /// Ends the drains whose wait is over; one that somebody has adopted meanwhile is theirs. Cancel
@@ -188,7 +199,7 @@ impl Servers {
 
     /// Cancel safe as [`crate::Router::begin`].
     async fn begin_control(&self) -> Result<Tx, Error> {
-        self.begin(Share::Control, &self.begin_background).await
+        self.begin(Share::Control, &self.begin_control).await
     }
 
     fn count_members(&self, event: MemberEvent, count: u64) {

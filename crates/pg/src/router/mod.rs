@@ -55,7 +55,7 @@ use crate::{
     endpoint::Endpoint,
     error::{DialError, Error},
     freshness::clock::{BootClock, Clock},
-    identify::ClusterId,
+    identify::Cluster,
     lane::{Lanes, Refused, primary::PrimaryGuard},
     metrics::{Metrics, Need, PrimaryReason, ReadLabels, Role, Share},
     point_read::PointRead,
@@ -89,6 +89,7 @@ pub(crate) struct Servers {
     metrics: Metrics,
     begin_write: String,
     begin_background: String,
+    begin_control: String,
 }
 
 /// The primary's connections, and the lanes over them.
@@ -150,15 +151,16 @@ impl Router {
         let knowledge = Arc::new(Knowledge::new(Arc::clone(&clock)));
         let surroundings = Surroundings {
             knowledge: Arc::clone(&knowledge),
-            cluster: ClusterId::default(),
+            cluster: Arc::new(Cluster::default()),
             process,
         };
         let mode: Arc<dyn Freshness> = policy.floors.mode.of_process(process).into();
         let floors = policy.floors;
         let acquire = policy.acquire;
-        let (begin_write, begin_background) = (
+        let (begin_write, begin_background, begin_control) = (
             begin(&policy, policy.limits.write),
             begin(&policy, policy.limits.background),
+            begin_control(&policy),
         );
         let pool = Arc::new(Pool::new(
             Role::Primary,
@@ -190,6 +192,7 @@ impl Router {
                 &mut rng,
             ));
             let guard = Arc::new(ReplicaGuard::new(
+                Arc::clone(&surroundings.cluster),
                 Arc::clone(&knowledge),
                 Arc::clone(&poller),
                 Arc::clone(&mode),
@@ -216,6 +219,7 @@ impl Router {
             metrics,
             begin_write,
             begin_background,
+            begin_control,
         });
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
@@ -354,6 +358,17 @@ fn begin(policy: &Policy, limit: Duration) -> String {
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; SET LOCAL plan_cache_mode = auto{durable}",
         limit.as_millis(),
+    )
+}
+
+/// What a transaction of the protocol's own begins with: it may wait for nobody, since polls need the same connection.
+/// Not for a standby that confirms commits either: what a failover loses of it belongs to an epoch that has ended.
+fn begin_control(policy: &Policy) -> String {
+    let limit = policy.limits.list.as_millis();
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {}; \
+         SET LOCAL plan_cache_mode = auto; SET LOCAL synchronous_commit = local",
+        limit / 2,
     )
 }
 

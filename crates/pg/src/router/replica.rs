@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use crate::{
     error::Error,
     freshness::clock::Moment,
-    identify::Peer,
+    identify::{Cluster, Peer},
     lane::{
         Lanes,
         guard::{Guard, Standing, Verdict},
@@ -62,12 +62,14 @@ impl Replica {
 #[derive(Debug)]
 pub(crate) struct ReplicaGuard {
     pub(crate) sight: Sight,
+    cluster: Arc<Cluster>,
     poller: Arc<Poller>,
     mode: Arc<dyn Freshness>,
 }
 
 impl ReplicaGuard {
     pub(crate) fn new(
+        cluster: Arc<Cluster>,
         knowledge: Arc<Knowledge>,
         poller: Arc<Poller>,
         mode: Arc<dyn Freshness>,
@@ -75,6 +77,7 @@ impl ReplicaGuard {
     ) -> Self {
         Self {
             sight: Sight::new(knowledge, mode.keeps_floors(), stale_after),
+            cluster,
             poller,
             mode,
         }
@@ -90,7 +93,13 @@ impl Guard for ReplicaGuard {
         peer: &Peer,
         deadline: Instant,
     ) -> Result<Claim, PrimaryReason> {
-        if let Some(claim) = self.sight.claim(closed_at, peer) {
+        let claim = self.sight.claim(closed_at, peer);
+        // What needs no proof is not harmed.
+        let needs_proof = !matches!(claim, Some(Claim::Stale(_)));
+        if needs_proof && self.cluster.is_ambiguous(&peer.server) {
+            return Err(PrimaryReason::Ambiguous);
+        }
+        if let Some(claim) = claim {
             return Ok(claim);
         }
         let floor = self

@@ -219,3 +219,35 @@ async fn without_the_primary_replicas_serve_after_a_while_and_say_so() {
     fleet.writer.close().await;
     fleet.reader.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_that_lead_to_servers_of_one_name_are_not_read_from() {
+    let cluster = PgCluster::start();
+    let replica = cluster.add_replica();
+    let world = World::on(&cluster, policy()).await;
+    replica.catch_up(cluster.primary()).await;
+    let endpoint = |url: &str| Endpoint::parse(&SecretString::from(url)).unwrap();
+    let url = replica.server().url(world.database.name());
+    let replicas = [url.clone(), url.replace("127.0.0.1", "localhost")];
+    let router = Router::connect(
+        policy(),
+        endpoint(world.database.url()),
+        replicas.iter().map(|url| endpoint(url)).collect(),
+        Metrics::unregistered(),
+        1,
+    );
+    let read = async || {
+        let served = router.read_fresh::<ItemSize>("a".to_owned()).await;
+        served.unwrap().by
+    };
+    let reason = PrimaryReason::Ambiguous;
+    eventually("both addresses were reached", async || {
+        read().await == ServedBy::Primary { reason }
+    })
+    .await;
+    for _ in 0..50 {
+        assert!(matches!(read().await, ServedBy::Primary { .. }));
+    }
+    router.close().await;
+    drop((world, replica));
+}

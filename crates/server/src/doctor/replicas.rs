@@ -115,6 +115,7 @@ fn in_words(reason: PrimaryReason) -> &'static str {
         PrimaryReason::Idle => "nobody has read for a while",
         PrimaryReason::NoFloor => "the primary did not say in time how far it is",
         PrimaryReason::NotMember => "no replica is in service yet",
+        PrimaryReason::Ambiguous => "several addresses lead to servers of one name",
         PrimaryReason::Behind => "the replicas are too far behind",
         PrimaryReason::OtherEpoch => "the replicas follow another primary",
         PrimaryReason::NotInRecovery => "the replicas are none any more",
