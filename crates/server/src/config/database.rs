@@ -57,7 +57,8 @@ words! {
 }
 
 settings! {
-    /// The connections of one process. Idle ones close by themselves; an idle process holds none.
+    /// The connections of one process. Idle ones close by themselves after 45 s; a process that nobody asks holds none, but for the one with
+    /// which the role `worker` looks for jobs once a minute.
     pub(crate) struct Pool {
         /// Most connections to the primary: two for reads, one for background work, one for control, the rest for writes. Requests share
         /// them in batches, so more than 8 rarely helps, and `processes` times this must fit into the server's `max_connections`.
