@@ -13,7 +13,9 @@ settings! {
         pub(crate) primary: Option<DatabaseUrl> = None,
         /// URLs of read replicas, each a single server (never a load-balancing endpoint).
         pub(crate) replicas: Vec<DatabaseUrl> = Vec::new(),
-        /// URL of the primary itself where `database.primary` leads through a pooler: migrations need a session of their own.
+        /// URL of the primary itself where `database.primary` leads through a pooler (pgbouncer in transaction mode): migrations need a session of
+        /// their own. With it, statements on the primary are unnamed and the role must have the settings that sessions have otherwise: see
+        /// docs/pooler.md.
         pub(crate) direct: Option<DatabaseUrl> = None,
         /// How a replica proves that it is fresh enough: `wal` by its position in the log; `beacon` by a counter row, for Aurora, which tells
         /// no positions; `read_index` as `wal`, but asking the primary anew for each batch, where clocks cannot be trusted. The same for all processes.
