@@ -1,5 +1,5 @@
 -- What the `pg` crate needs to know which replica shows what: see "Floor leases" in ARCHITECTURE.md.
--- The schema is that crate's own; no statement of `metadata` names it.
+-- The schema is that crate's own; no statement of `metadata` reads or writes it.
 
 CREATE SCHEMA portolan_pg;
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything a change must pass: formatting, lints, unit and integration tests, the conformance suite against both
-# stores, real clients, and a server killed in the middle of pushes. A suite that fails does not stop the others.
+# stores, real clients, a server killed in the middle of pushes, processes over replicas that lag, die and are promoted
+# (cluster), and twenty processes that lose their database (storm). A suite that fails does not stop the others.
 # The end is a table of times and one line, `N passed, M failed`.
 
 source "$(dirname "$0")/lib.sh"

@@ -211,7 +211,7 @@ impl Lease {
         answer
     }
 
-    /// As [`Lease::answered`], and counts.
+    /// As [`Lease::answered`], and counts. Cancel safe as that; what nobody waited for is not counted.
     async fn measured<T>(
         &self,
         statement: &'static Statement,

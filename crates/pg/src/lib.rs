@@ -7,8 +7,9 @@
 //!
 //! What it promises: never more connections than [`Policy::shares`] adds up to, never more than two being dialled at
 //! once, none left 75 seconds after the last request, no wait without a bound, and a counter for each of these.
-//! What it leaves to others: every statement but those of its own schema `portolan_pg`, and every decision about what
-//! an answer means.
+//! What it leaves to others: every statement but those on its own schema `portolan_pg` (`protocol`, and for single
+//! columns `identify` and `point_read`) and those that ask a server about itself (`identify`, `survey`); and every
+//! decision about what an answer means. Nobody else reads or writes that schema.
 //!
 //! | module | holds |
 //! | --- | --- |

@@ -1,4 +1,5 @@
-//! Every statement on the crate's own schema `portolan_pg`, and what its rows mean.
+//! The statements on the crate's own schema `portolan_pg`, and what its rows mean. Two more stand where they belong: a
+//! new connection's in `identify`, and the proof that is put around each point read, in `point_read`.
 
 use std::{sync::Arc, time::Duration};
 

@@ -195,7 +195,8 @@ impl Tx {
         })
     }
 
-    /// The epoch that the transaction itself sees, where the statement behind COMMIT may run on another server.
+    /// The epoch that the transaction itself sees, where the statement behind COMMIT may run on another server. Cancel safe as
+    /// [`Lease::query`].
     async fn epoch_behind_a_pooler(&self) -> Result<Option<Epoch>, Error> {
         if !self.lease.pool().policy.pooler {
             return Ok(None);
@@ -212,6 +213,7 @@ impl Tx {
         self.roll_back(TransactionOutcome::RolledBack).await
     }
 
+    /// Cancel safe as [`Tx::rollback`]: the lease waits for the server before the connection is lent again.
     async fn roll_back(&mut self, outcome: TransactionOutcome) -> Result<(), Error> {
         self.open = false;
         let result = self.lease.command("rollback", "ROLLBACK").await;

@@ -73,6 +73,7 @@ impl<G: Guard> Cycle<'_, G> {
     }
 
     /// Whatever needs an answer before it can be sent is done first, so that nothing waits in the middle of a flight.
+    /// Dropped, its batches are lost as in [`Cycle::fly`].
     async fn prepare(&self, batches: Batches, later: &mut Batches) -> Batches {
         let mut ready = Batches::with_capacity(batches.len());
         let proven = match self.guard.proof() {
@@ -99,7 +100,8 @@ impl<G: Guard> Cycle<'_, G> {
         ready
     }
 
-    /// Gets what the fresh ones are held against, or sends them elsewhere.
+    /// Gets what the fresh ones are held against, or sends them elsewhere. Dropped, its batches are lost as in
+    /// [`Cycle::fly`]; nothing was sent for them.
     async fn claim(&self, closed_at: Moment, batches: Batches) -> (Option<G::Claim>, Batches) {
         let fresh = batches.iter().filter(|batch| batch.need() == Need::Fresh);
         let Some(deadline) = fresh.map(|batch| batch.deadline()).max() else {
@@ -142,6 +144,8 @@ impl<G: Guard> Cycle<'_, G> {
         Ok(())
     }
 
+    /// Sends everything in one flight, and tells each batch what came of it. Dropped, those whose answer was not there yet
+    /// are lost as in [`Cycle::fly`].
     async fn attempt(
         &self,
         claim: Option<&G::Claim>,
@@ -293,7 +297,7 @@ fn borrowed(columns: &[Box<dyn ToSql + Sync + Send>]) -> Vec<&(dyn ToSql + Sync)
         .collect()
 }
 
-/// Waits for an answer that may be here already.
+/// Waits for an answer that may be here already. Cancel safe: the answer stays with `flight`.
 async fn landed<F>(flight: &mut Flight<F>) -> F::Output
 where
     F: Future,

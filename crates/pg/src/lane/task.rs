@@ -151,7 +151,8 @@ impl<G: Guard> Lane<G> {
         Err(Error::DeadlineExceeded { share, waited })
     }
 
-    /// Has the other lane help with small keys while this one's cycle takes too long.
+    /// Has the other lane help with small keys while this one's cycle takes too long. Dropped, the flight is dropped with it,
+    /// and the other lane's help ends.
     async fn watched(
         &self,
         flight: impl Future<Output = Vec<Box<dyn Batch>>>,

@@ -48,6 +48,7 @@ impl Reader {
 }
 
 impl Read for Reader {
+    /// Cancel safe as [`Servers::list`]; whoever goes away is not counted.
     async fn query(
         &self,
         statement: &'static Statement,

@@ -26,7 +26,8 @@ use crate::{
     tx::Tx,
 };
 
-/// Tells, and moves, until `shutdown`.
+/// Tells, and moves, until `shutdown`. Dropped in the middle of a round, it leaves whole transactions, and perhaps a drain
+/// that another process adopts.
 pub(crate) async fn run(
     servers: Weak<Servers>,
     policy: FloorPolicy,

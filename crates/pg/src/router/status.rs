@@ -98,6 +98,7 @@ impl Router {
 }
 
 impl Replica {
+    /// Borrows a connection and gives it back. Cancel safe: whoever goes away leaves the queue; the dial goes on for the next.
     async fn reach(&self) -> ReplicaContact {
         let deadline = tokio::time::Instant::now() + self.pool.shared.policy.dial.timeout;
         let server = loop {

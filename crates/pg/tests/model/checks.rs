@@ -154,9 +154,8 @@ fn holds_and_each_rule_is_needed(group: Group) {
         };
         let actions = path.into_actions();
         eprintln!(
-            "{group:?}: {mutant:?} is caught in {} steps ({} before), after {} states: {actions:?}",
+            "{group:?}: {mutant:?} is caught in {} steps, after {} states: {actions:?}",
             actions.len(),
-            mutant.steps_before(),
             broken.unique_state_count(),
         );
     }

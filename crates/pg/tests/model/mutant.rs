@@ -23,7 +23,7 @@ pub(crate) enum Group {
 
 /// Makes the enum, the list of all, and what is known of each.
 macro_rules! mutants {
-    ($($(#[$doc:meta])* $name:ident: $group:ident, $steps:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $group:ident;)*) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Mutant {
             $($(#[$doc])* $name,)*
@@ -36,88 +36,82 @@ macro_rules! mutants {
             pub(crate) fn group(self) -> Group {
                 match self { $(Self::$name => Group::$group,)* }
             }
-
-            /// The length of the shortest counterexample in the explicit-state model that came before this one. The
-            /// two cut the protocol into steps in slightly different places. 0 where it had none.
-            pub(crate) fn steps_before(self) -> usize {
-                match self { $(Self::$name => $steps,)* }
-            }
         }
     };
 }
 
 mutants! {
     /// A floor is good for ever.
-    NoLeaseAge: LeaseAge, 14;
+    NoLeaseAge: LeaseAge;
     /// `t1` is taken when the answer of the poll is there.
-    SentAtAfterResponse: LeaseAge, 13;
+    SentAtAfterResponse: LeaseAge;
     /// `s_r` is longer than `s`.
-    LeaseLongerThanSilence: LeaseAge, 14;
+    LeaseLongerThanSilence: LeaseAge;
     /// The reader's clock stands still while its machine is suspended.
-    ClockStopsInSuspend: LeaseAge, 14;
+    ClockStopsInSuspend: LeaseAge;
     /// `<=` for `<` in the age of a floor.
-    LeaseEndIncluded: LeaseAge, 14;
+    LeaseEndIncluded: LeaseAge;
 
     /// `>=` for `>` between `t1` and `opened_at`.
-    OpenedAtIncluded: OpenedAt, 16;
+    OpenedAtIncluded: OpenedAt;
     /// A floor may be older than the connection.
-    OpenedAtDropped: OpenedAt, 16;
+    OpenedAtDropped: OpenedAt;
     /// `opened_at` is when the dial began.
-    OpenedAtBeforeHandshake: OpenedAt, 18;
+    OpenedAtBeforeHandshake: OpenedAt;
 
     /// The epoch of the answer is not compared.
-    EpochDropped: Failover, 18;
+    EpochDropped: Failover;
     /// The primary's history is checked when a connection is made, never again: a pooler changes the server behind it.
-    EpochOnlyInHook: PooledPrimary, 16;
+    EpochOnlyInHook: PooledPrimary;
     /// Not a rule but an assumption (A4): the old primary still answers reads.
-    OldPrimaryAnswers: Failover, 8;
+    OldPrimaryAnswers: Failover;
     /// A process trusts its observations as soon as it has read a new epoch.
-    NoSilenceAfterEpoch: LostRow, 17;
+    NoSilenceAfterEpoch: LostRow;
 
     /// The position is asked in a statement after the query.
-    PositionAfterQuery: Positions, 13;
+    PositionAfterQuery: Positions;
     /// The position is asked in the query: its snapshot is older than the position. The same order of events.
-    PositionInQuery: Positions, 13;
+    PositionInQuery: Positions;
     /// The position is asked of one server, the query of another.
-    PositionOfAnother: Positions, 13;
+    PositionOfAnother: Positions;
 
     /// Whom a floor lists is looked up in the newest floor.
-    NewestMembers: Members, 20;
+    NewestMembers: Members;
     /// A floor is used for servers that it does not list.
-    OutsideMembers: Members, 14;
+    OutsideMembers: Members;
     /// From serving to out in one step.
-    DrainSkipped: Drains, 16;
+    DrainSkipped: Drains;
     /// Writers wait for serving servers only.
-    DrainIgnored: Drains, 16;
+    DrainIgnored: Drains;
     /// `out` is not bound to the token of the drain that waited.
-    OutWithoutToken: Tokens, 26;
+    OutWithoutToken: Tokens;
     /// An adopted drain ends at once.
-    AdoptedWithoutWait: Drains, 19;
+    AdoptedWithoutWait: Drains;
 
     /// The position and the members are read before COMMIT.
-    AskedBeforeCommit: Barrier, 15;
+    AskedBeforeCommit: Barrier;
     /// A write that finds nothing to change answers at once.
-    RetryWithoutBarrier: Barrier, 12;
+    RetryWithoutBarrier: Barrier;
 
     /// A request shares the answer of a query that was already sent.
-    JoinsSentQuery: Batches, 15;
+    JoinsSentQuery: Batches;
     /// A request joins a batch that is closed.
-    JoinsClosedBatch: Batches, 14;
+    JoinsClosedBatch: Batches;
     /// A request takes the floor of a poll that was sent before it arrived, whatever its age.
-    JoinsSentPoll: Batches, 14;
+    JoinsSentPoll: Batches;
     /// Answers are kept for a moment.
-    TagCache: Batches, 7;
+    TagCache: Batches;
 
     /// `read_any` says whether something is there.
-    AnyForPresence: ReadAny, 6;
+    AnyForPresence: ReadAny;
 
     /// Readers behind a pooler, and writers who acknowledge by observation.
-    ObservesBehindPooler: PooledBeacon, 16;
+    ObservesBehindPooler: PooledBeacon;
     /// The beacon alone is compared, over a failover.
-    BeaconWithoutEpoch: BeaconFailover, 18;
+    BeaconWithoutEpoch: BeaconFailover;
     /// The beacon alone is compared, over a restart.
-    BeaconWithoutOpenedAt: BeaconRestart, 17;
+    BeaconWithoutOpenedAt: BeaconRestart;
 
     /// Without floors: a batch takes the answer of a poll that was sent before it closed.
-    ReadIndexOfOldPoll: ReadIndex, 0;
+    ReadIndexOfOldPoll: ReadIndex;
 }

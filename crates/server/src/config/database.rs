@@ -13,7 +13,9 @@ settings! {
         pub(crate) primary: Option<DatabaseUrl> = None,
         /// URLs of read replicas, each a single server (never a load-balancing endpoint).
         pub(crate) replicas: Vec<DatabaseUrl> = Vec::new(),
-        /// URL of the primary itself where `database.primary` leads through a pooler: migrations need a session of their own.
+        /// URL of the primary itself where `database.primary` leads through a pooler (pgbouncer in transaction mode): migrations need a session of
+        /// their own. With it, statements on the primary are unnamed and the role must have the settings that sessions have otherwise: see
+        /// docs/pooler.md.
         pub(crate) direct: Option<DatabaseUrl> = None,
         /// How a replica proves that it is fresh enough: `wal` by its position in the log; `beacon` by a counter row, for Aurora, which tells
         /// no positions; `read_index` as `wal`, but asking the primary anew for each batch, where clocks cannot be trusted. The same for all processes.
@@ -23,7 +25,7 @@ settings! {
         /// How long the primary must have failed before that. Shorter, and a mere restart of it makes answers stale; longer, and its loss is felt longer.
         pub(crate) stale_after: Duration = Duration::from_secs(3),
         /// How old the answers about private repositories may become then: so long can a right live on that was just taken away. Afterwards they
-        /// are 503. What is public is served without limit.
+        /// are 503. What is public is served without limit. Not below `stale_after`.
         pub(crate) max_stale: Duration = Duration::from_mins(15),
         /// The connections of one process.
         pub(crate) pool: Pool = Pool::default(),
@@ -57,7 +59,8 @@ words! {
 }
 
 settings! {
-    /// The connections of one process. Idle ones close by themselves; an idle process holds none.
+    /// The connections of one process. Idle ones close by themselves after 45 s; a process that nobody asks holds none, but for the one with
+    /// which the role `worker` looks for jobs once a minute.
     pub(crate) struct Pool {
         /// Most connections to the primary: two for reads, one for background work, one for control, the rest for writes. Requests share
         /// them in batches, so more than 8 rarely helps, and `processes` times this must fit into the server's `max_connections`.
@@ -90,7 +93,7 @@ settings! {
     pub(crate) struct Floors {
         /// Shortest pause between two questions to the primary, while reads arrive.
         pub(crate) poll_min: Duration = Duration::from_millis(50),
-        /// Longest pause. Several questions must fit into 400 ms, or replicas that lag a little serve nothing.
+        /// Longest pause, 200 ms at most. Several questions must fit into 400 ms, or replicas that lag a little serve nothing.
         pub(crate) poll_max: Duration = Duration::from_millis(100),
         /// Most questions a second to each replica while pushes wait for it.
         pub(crate) probes_per_second: u32 = 50,
@@ -110,6 +113,16 @@ const LARGEST_BATCH: u32 = 4_096;
 const SMALLEST_BYTES: ByteSize = ByteSize::kib(64);
 /// Two hundred questions a second: more than this is load on the primary for nothing.
 const SHORTEST_POLL: Duration = Duration::from_millis(5);
+/// A floor is good for 400 ms. Two whole pauses fit, so that one question may fail or be late, and a replica that lags
+/// a little meets an older floor.
+const LONGEST_POLL: Duration = Duration::from_millis(200);
+/// Between two questions to a replica lies a millisecond at least; there cannot be more of them.
+const MOST_PROBES: u32 = 1_000;
+/// Sixteen times the default. Who waits for a quarter of a second is sent away, and what no server answers in that time is
+/// memory for nothing.
+const LONGEST_QUEUE: u32 = 65_536;
+/// As many times the default.
+const LARGEST_QUEUE: ByteSize = ByteSize::mib(128);
 /// What a connection that breaks and is made again may take.
 const SHORTEST_LOSS: Duration = Duration::from_millis(500);
 
@@ -134,6 +147,13 @@ impl Database {
                 "must not be below `500ms`: a single lost connection is no loss of the primary",
             );
         }
+        if self.on_primary_loss == OnPrimaryLoss::Stale && self.max_stale < self.stale_after {
+            report.about(
+                "database.max_stale",
+                "must not be below `database.stale_after`: when replicas begin to serve without the primary, their answers about private \
+                 repositories would be too old already",
+            );
+        }
         self.lanes.check(report);
         self.floors.check(report);
     }
@@ -150,17 +170,20 @@ impl Lanes {
                 format!("must lie between 1 and {LARGEST_BATCH}"),
             );
         }
-        if self.queue_keys < self.batch_keys {
+        if !(self.batch_keys..=LONGEST_QUEUE).contains(&self.queue_keys) {
             report.about(
                 "database.lanes.queue_keys",
-                "must not be below `database.lanes.batch_keys`",
+                format!("must lie between `database.lanes.batch_keys` and {LONGEST_QUEUE}"),
             );
         }
         if self.batch_bytes < SMALLEST_BYTES {
             report.about("database.lanes.batch_bytes", "must not be below `64KiB`");
         }
-        if self.queue_bytes < SMALLEST_BYTES {
-            report.about("database.lanes.queue_bytes", "must not be below `64KiB`");
+        if !(SMALLEST_BYTES..=LARGEST_QUEUE).contains(&self.queue_bytes) {
+            report.about(
+                "database.lanes.queue_bytes",
+                "must lie between `64KiB` and `128MiB`",
+            );
         }
     }
 }
@@ -170,16 +193,16 @@ impl Floors {
         if self.poll_min < SHORTEST_POLL {
             report.about("database.floors.poll_min", "must not be below `5ms`");
         }
-        if self.poll_max < self.poll_min {
+        if !(self.poll_min..=LONGEST_POLL).contains(&self.poll_max) {
             report.about(
                 "database.floors.poll_max",
-                "must not be below `database.floors.poll_min`",
+                "must lie between `database.floors.poll_min` and `200ms`: several questions must fit into 400 ms",
             );
         }
-        if self.probes_per_second == 0 {
+        if !(1..=MOST_PROBES).contains(&self.probes_per_second) {
             report.about(
                 "database.floors.probes_per_second",
-                "must be more than zero",
+                format!("must lie between 1 and {MOST_PROBES}"),
             );
         }
     }

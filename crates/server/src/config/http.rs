@@ -15,8 +15,8 @@ settings! {
         /// Address of the public listener: `/v2`, the token endpoint and the web API. It speaks HTTP/1.1 and HTTP/2,
         /// with or without TLS.
         pub(crate) listen: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 5000)),
-        /// Address of the private listener: `/metrics`, `/livez`, `/readyz`. It asks for no credentials, so it must not be
-        /// reachable from outside; in Kubernetes, where the kubelet asks the pod's address, `0.0.0.0:5001`.
+        /// Address of the private listener: `/metrics`, `/livez`, `/readyz`, `/doctor`. It asks for no credentials, so it must not
+        /// be reachable from outside; in Kubernetes, where the kubelet asks the pod's address, `0.0.0.0:5001`.
         pub(crate) private_listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 5001)),
         /// The address clients use, such as `https://registry.example.com`. Where it is not set, each answer uses the scheme and host
         /// of its request, which suits a registry with several names.

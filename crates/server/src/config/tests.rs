@@ -299,4 +299,31 @@ fn bounds_of_reads_that_make_no_sense_are_refused() {
     assert_eq!(found.len(), 7, "{found:#?}");
     let queue = [("PORTOLAN_DATABASE__LANES__QUEUE_KEYS", "100")];
     assert_eq!(problems(&queue).len(), 1);
+    let too_large = problems(&[
+        ("PORTOLAN_DATABASE__LANES__QUEUE_KEYS", "65537"),
+        ("PORTOLAN_DATABASE__LANES__QUEUE_BYTES", "129MiB"),
+        ("PORTOLAN_DATABASE__FLOORS__POLL_MAX", "201ms"),
+        ("PORTOLAN_DATABASE__FLOORS__PROBES_PER_SECOND", "1001"),
+    ]);
+    assert_eq!(too_large.len(), 4, "{too_large:#?}");
+}
+
+#[test]
+fn private_answers_may_not_be_too_old_before_replicas_serve_at_all() {
+    let short = [
+        ("PORTOLAN_DATABASE__STALE_AFTER", "5s"),
+        ("PORTOLAN_DATABASE__MAX_STALE", "4s"),
+    ];
+    let found = problems(&short);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].contains("must not be below `database.stale_after`"),
+        "{found:#?}"
+    );
+    let unused = [
+        short[0],
+        short[1],
+        ("PORTOLAN_DATABASE__ON_PRIMARY_LOSS", "fail"),
+    ];
+    load_env(&unused).expect("nothing is served stale");
 }
