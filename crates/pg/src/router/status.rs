@@ -42,7 +42,7 @@ pub struct ReplicaStatus {
     pub state: Option<&'static str>,
     /// What this process finds of it: `fit`, or what is wrong.
     pub fitness: &'static str,
-    /// How late it is.
+    /// For how long it has been late, at least: before this process began nothing is known.
     pub lag: Option<Duration>,
     /// By how many bytes of the log, or beats of the beacon.
     pub distance: Option<u64>,
@@ -165,7 +165,7 @@ impl Servers {
             .guard
             .sight
             .observation()
-            .map(|seen| self.knowledge.lag(seen.mark));
+            .and_then(|seen| self.knowledge.lag(&seen));
         let member = members
             .iter()
             .find(|member| Some(&member.server) == server.as_ref());
