@@ -227,7 +227,7 @@ impl Collector for Replicas {
                 let label = ReplicaLabel {
                     replica: replica.name.clone(),
                 };
-                Some((label, servers.knowledge.lag(seen.mark)))
+                Some((label, servers.knowledge.lag(&seen)?))
             })
             .collect();
         let mut family = encoder.encode_descriptor(
@@ -242,7 +242,7 @@ impl Collector for Replicas {
         }
         let mut family = encoder.encode_descriptor(
             "lb_lag_seconds",
-            "How long ago a replica was up to date, when it was last seen",
+            "For how long, at least, a replica has been behind, when it was last seen",
             None,
             size.metric_type(),
         )?;

@@ -69,8 +69,8 @@ pub use policy::{
 };
 pub use protocol::statements;
 pub use router::{
-    FreshnessMode, ReadStatus, Reader, ReplicaContact, ReplicaStatus, Router, Served, ServedBy,
-    Status,
+    Age, FreshnessMode, ReadStatus, Reader, ReplicaContact, ReplicaStatus, Router, Served,
+    ServedBy, Status,
 };
 pub use session::WrongSetting;
 pub use statement::{Read, Statement};

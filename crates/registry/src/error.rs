@@ -4,7 +4,7 @@
 //! kept for the log and never shown to a client.
 
 use portolan_oci::{Digest, ManifestError, UploadId};
-use portolan_pg::sqlstate;
+use portolan_pg::{Age, sqlstate};
 use std::time::Duration;
 
 /// A refusal or a failure.
@@ -139,11 +139,18 @@ pub enum UnavailableCause {
     #[error(transparent)]
     Store(portolan_blobs::Error),
     /// The primary: what a replica shows is not good enough for this.
-    #[error("the primary is lost, and a replica's answer may be {} s old", age.as_secs())]
+    #[error("the primary is lost, and {}", in_words(*age))]
     PrimaryLost {
-        /// How old the answer would be at most.
-        age: Duration,
+        /// How old the answer would be.
+        age: Age,
     },
+}
+
+fn in_words(age: Age) -> String {
+    match age {
+        Age::AtMost(age) => format!("a replica's answer may be {} s old", age.as_secs()),
+        Age::Unknown => "nobody can tell how old a replica's answer is".to_owned(),
+    }
 }
 
 /// What a client is told to wait when a dependency is down: long enough for a fail-over's first seconds,

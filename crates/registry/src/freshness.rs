@@ -6,7 +6,7 @@
 
 use crate::{Error, UnavailableCause};
 use portolan_metadata::Access;
-use portolan_pg::{Reader, ServedBy};
+use portolan_pg::{Age, Reader, ServedBy};
 use std::time::Duration;
 
 /// How current an answer is.
@@ -16,8 +16,8 @@ pub enum Freshness {
     Current,
     /// The primary is lost; changes may be missing.
     Stale {
-        /// Those of the last so much time.
-        age: Duration,
+        /// How long ago they were made.
+        age: Age,
     },
 }
 
@@ -37,7 +37,7 @@ impl Freshness {
     /// [`Error::Unavailable`] where it is older than `limit` and the repository is not public.
     pub fn admit(self, access: &Access, limit: Duration) -> Result<(), Error> {
         match self {
-            Self::Stale { age } if age > limit && !access.public => Err(lost(age)),
+            Self::Stale { age } if is_older(age, limit) && !access.public => Err(lost(age)),
             Self::Current | Self::Stale { .. } => Ok(()),
         }
     }
@@ -48,7 +48,7 @@ impl Freshness {
     /// [`Error::Unavailable`] where it is older than `limit`.
     pub(crate) fn within(self, limit: Duration) -> Result<(), Error> {
         match self {
-            Self::Stale { age } if age > limit => Err(lost(age)),
+            Self::Stale { age } if is_older(age, limit) => Err(lost(age)),
             Self::Current | Self::Stale { .. } => Ok(()),
         }
     }
@@ -85,7 +85,12 @@ impl From<ServedBy> for Freshness {
     }
 }
 
-fn lost(age: Duration) -> Error {
+/// What is of unknown age is as old as can be.
+fn is_older(age: Age, limit: Duration) -> bool {
+    age > Age::AtMost(limit)
+}
+
+fn lost(age: Age) -> Error {
     Error::unavailable(UnavailableCause::PrimaryLost { age })
 }
 
@@ -107,7 +112,7 @@ mod tests {
     }
 
     fn old(seconds: u64) -> Freshness {
-        let age = Duration::from_secs(seconds);
+        let age = Age::AtMost(Duration::from_secs(seconds));
         Freshness::Stale { age }
     }
 
@@ -118,6 +123,10 @@ mod tests {
         assert!(old(901).admit(&access(false), LIMIT).is_err());
         assert!(old(90_000).admit(&access(true), LIMIT).is_ok());
         assert!(old(901).within(LIMIT).is_err());
+        let unknown = Freshness::Stale { age: Age::Unknown };
+        assert!(unknown.admit(&access(false), Duration::MAX).is_err());
+        assert!(unknown.admit(&access(true), LIMIT).is_ok());
+        assert!(unknown.within(Duration::MAX).is_err());
     }
 
     #[test]
@@ -140,5 +149,7 @@ mod tests {
     fn of_two_the_older_counts() {
         assert_eq!(Freshness::Current.max(old(3)), old(3));
         assert_eq!(old(4).max(old(3)), old(4));
+        let unknown = Freshness::Stale { age: Age::Unknown };
+        assert_eq!(old(4).max(unknown), unknown);
     }
 }

@@ -28,6 +28,7 @@ pub use freshness::Freshness;
 pub use limits::{Limits, SparseImages};
 pub use list::{CatalogPage, SearchPage, TagPage};
 pub use mount::MountOutcome;
+pub use portolan_pg::Age;
 pub use pull::{BlobAnswer, BlobSource, ManifestAnswer, Purpose};
 pub use push::{PushWarning, Pushed, PutManifest};
 pub use referrers::{Referrer, ReferrerPage};

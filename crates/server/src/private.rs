@@ -1,6 +1,6 @@
 //! The private listener: metrics and health, for machines that look after this one. No credentials are asked for.
 
-use crate::doctor::View;
+use crate::doctor::{self, Report};
 use crate::health::Health;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -9,17 +9,23 @@ use axum::routing::get;
 use axum::{Json, Router};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// The format that `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything the private listener answers.
-pub(crate) fn routes(health: Health, database: portolan_pg::Router, page: Registry) -> Router {
+pub(crate) fn routes(
+    health: Health,
+    database: portolan_pg::Router,
+    processes: NonZeroU32,
+    page: Registry,
+) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(health))
-        .route("/doctor", get(look).with_state(database))
+        .route("/doctor", get(look).with_state((database, processes)))
         .route("/metrics", get(metrics).with_state(Arc::new(page)))
 }
 
@@ -30,9 +36,11 @@ async fn ready(State(health): State<Health>) -> Response {
     }
 }
 
-/// What this process knows of the database's servers.
-async fn look(State(database): State<portolan_pg::Router>) -> Json<View> {
-    Json(View::from(&database.status().await))
+/// What this process makes of the database's servers.
+async fn look(
+    State((database, processes)): State<(portolan_pg::Router, NonZeroU32)>,
+) -> Json<Report> {
+    Json(doctor::look(&database, processes).await)
 }
 
 async fn metrics(State(page): State<Arc<Registry>>) -> Response {

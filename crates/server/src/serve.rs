@@ -77,7 +77,8 @@ pub(crate) async fn run(
     };
 
     let private_stop = Stop::new();
-    let private_service = private::routes(health.clone(), database.clone(), page);
+    let processes = wire::processes(&config);
+    let private_service = private::routes(health.clone(), database.clone(), processes, page);
     let private_server = listen::serve_private(private, private_service, private_stop.clone());
     let process = Process {
         config,

@@ -148,6 +148,17 @@ pub(crate) fn moves(members: &[Member], votes: &[Vote], silence: Duration) -> Ve
         .collect()
 }
 
+/// How many processes other than `process` find `server` fit now.
+pub(crate) fn found_fit(votes: &[Vote], server: &ServerId, process: Uuid) -> usize {
+    let fit = |vote: &&Vote| {
+        vote.server == *server
+            && vote.process != process
+            && vote.fitness == Fitness::Fit
+            && vote.age <= VOTE_COUNTS_FOR
+    };
+    votes.iter().filter(fit).count()
+}
+
 /// How many processes take part.
 fn processes(votes: &[Vote]) -> usize {
     let live: HashSet<Uuid> = votes

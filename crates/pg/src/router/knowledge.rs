@@ -8,11 +8,14 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::freshness::{
-    barrier::{AfterCommit, KnownEpoch, Observation, Observations, Verdict},
-    clock::{Clock, Moment},
-    floor::{Epoch, Floor, Floors, Mark, ServerId},
-    lag::Trail,
+use crate::{
+    freshness::{
+        barrier::{AfterCommit, KnownEpoch, Observation, Observations, Verdict},
+        clock::{Clock, Moment},
+        floor::{Epoch, Floor, Floors, Mark, ServerId},
+        lag::Trail,
+    },
+    router::Age,
 };
 
 /// Shared by the tasks and requests of one router.
@@ -51,7 +54,7 @@ const FIRST_SILENCE: Duration = Duration::from_millis(500);
 /// How late a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lag {
-    /// Time.
+    /// For so long at least.
     pub(crate) time: Duration,
     /// Bytes of the log, or beats of the beacon.
     pub(crate) distance: u64,
@@ -178,14 +181,25 @@ impl Knowledge {
         self.state().observed.get(server).copied()
     }
 
-    /// How late a server at `mark` is.
-    pub(crate) fn lag(&self, mark: Mark) -> Lag {
+    /// How late a server is, if it is of the history that the polls told of.
+    pub(crate) fn lag(&self, seen: &Observation) -> Option<Lag> {
         let now = self.now();
         let state = self.state();
-        Lag {
-            time: state.trail.behind(mark, now),
-            distance: state.trail.distance(mark),
-        }
+        Some(Lag {
+            time: state.trail.behind(seen.epoch, seen.mark, now)?,
+            distance: state.trail.distance(seen.epoch, seen.mark)?,
+        })
+    }
+
+    /// How old what a server of the epoch shows may be that has got so far.
+    pub(crate) fn age(&self, mark: Option<Mark>) -> Age {
+        let now = self.now();
+        let state = self.state();
+        let age = match (&state.epoch, mark) {
+            (Some(known), Some(mark)) => state.trail.age(known.epoch, mark, now),
+            _ => None,
+        };
+        age.map_or(Age::Unknown, Age::AtMost)
     }
 
     /// The primary said how long writers wait.

@@ -1,9 +1,6 @@
 //! Lists and reports: one statement at a time, of a replica that proves to be fresh, else of the primary.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 use tokio_postgres::{Row, types::ToSql};
@@ -13,7 +10,7 @@ use crate::{
     error::Error,
     lane::guard::{Guard, Verdict},
     metrics::{CloseReason, Need, PrimaryReason, Share},
-    router::{ServedBy, Servers, replica::Replica},
+    router::{Age, ServedBy, Servers, replica::Replica},
     statement::{Read, Statement},
 };
 
@@ -22,7 +19,7 @@ use crate::{
 pub struct Reader {
     servers: Arc<Servers>,
     need: Need,
-    stale: Mutex<Option<Duration>>,
+    stale: Mutex<Option<Age>>,
 }
 
 impl Reader {
@@ -35,7 +32,7 @@ impl Reader {
     }
 
     /// How old what was read so far may be, if any of it came from a replica while the primary was lost.
-    pub fn stale_age(&self) -> Option<Duration> {
+    pub fn stale_age(&self) -> Option<Age> {
         *self.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -127,9 +127,18 @@ pub enum ServedBy {
     Replica,
     /// A replica, while the primary is lost: it may miss what was acknowledged last.
     Stale {
-        /// How old it may be: how long ago the primary was last heard of, or the replica was up to date.
-        age: Duration,
+        /// How old it may be.
+        age: Age,
     },
+}
+
+/// How old an answer of a replica may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Age {
+    /// It shows everything that was acknowledged before the last so much time.
+    AtMost(Duration),
+    /// Nobody can tell: this process has not heard of the primary for as long as the replica is late.
+    Unknown,
 }
 
 impl Router {
@@ -317,11 +326,6 @@ impl Router {
     /// Whether the last attempt to connect to the primary succeeded, or none was needed. Asks nobody.
     pub fn primary_reachable(&self) -> bool {
         self.servers.primary.pool.is_reachable()
-    }
-
-    /// Whether reads are served from a replica although the primary is lost.
-    pub fn serves_stale(&self) -> bool {
-        !self.servers.replicas.is_empty() && self.servers.stale_for().is_some()
     }
 
     /// Whether reads can go on without the primary: replicas may serve then, and one of them answered when last asked.

@@ -56,17 +56,21 @@ impl Servers {
         best.map(|(replica, _)| &**replica).ok_or(reason)
     }
 
-    /// The one that shows most, of those that answer.
+    /// The one that shows most, of those that may serve. Positions of two histories are not compared.
     fn pick_stale(&self) -> Option<&Replica> {
-        let reachable = self.replicas.iter().filter(|replica| {
-            let reachable = replica.guard.sight.is_reachable();
-            if !reachable {
+        let epoch = self.knowledge.epoch();
+        let usable = self.replicas.iter().filter(|replica| {
+            let usable = replica.guard.sight.may_serve_stale();
+            if !usable {
                 replica.watched.notify_one();
             }
-            reachable
+            usable
         });
-        reachable
-            .max_by_key(|replica| replica.guard.sight.observation().map(|seen| seen.mark))
+        usable
+            .max_by_key(|replica| {
+                let seen = replica.guard.sight.observation()?;
+                (Some(seen.epoch) == epoch).then_some(seen.mark)
+            })
             .map(|replica| &**replica)
     }
 }

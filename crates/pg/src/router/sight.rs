@@ -60,8 +60,8 @@ struct View {
 pub(crate) enum Claim {
     /// A floor, and this one alone.
     Floor(Floor),
-    /// Nothing: the primary has been silent for so long.
-    Stale(Duration),
+    /// No floor: the primary is lost.
+    Stale,
 }
 
 impl Sight {
@@ -85,9 +85,9 @@ impl Sight {
     /// needs a floor whose poll is sent after that.
     pub(crate) fn claim(&self, closed_at: Moment, peer: &Peer) -> Option<Claim> {
         if let Some(limit) = self.stale_after
-            && let Some(age) = self.knowledge.primary_lost(limit)
+            && self.knowledge.primary_lost(limit).is_some()
         {
-            return Some(Claim::Stale(age));
+            return Some(Claim::Stale);
         }
         if !self.keeps_floors {
             return None;
@@ -123,12 +123,7 @@ impl Sight {
             return Verdict::Hangup;
         }
         let floor = match claim {
-            Claim::Stale(silence) => {
-                // One that was late already when the primary was lost shows what is older than that.
-                let late = replayed.mark.map(|mark| self.knowledge.lag(mark).time);
-                let age = late.map_or(*silence, |late| late.max(*silence));
-                return Verdict::Accept(ServedBy::Stale { age });
-            }
+            Claim::Stale => return self.judge_stale(replayed, standing),
             Claim::Floor(floor) => floor,
         };
         let refusal = standing
@@ -156,6 +151,23 @@ impl Sight {
                 Verdict::Elsewhere(reason(refusal))
             }
         }
+    }
+
+    /// Without the primary any standby of the last known history will do; how old that is, is for others to weigh.
+    fn judge_stale(&self, replayed: &Replayed, standing: &[Standing]) -> Verdict {
+        if !replayed.in_recovery || standing.iter().any(|standing| !standing.in_recovery) {
+            self.see(Finding::Resting(Refusal::NotInRecovery));
+            return Verdict::Hangup;
+        }
+        let epoch = self.knowledge.epoch();
+        let is_other = |standing: &Standing| epoch.is_some_and(|epoch| epoch != standing.epoch);
+        if standing.iter().any(is_other) {
+            self.see(Finding::Resting(Refusal::OtherEpoch));
+            return Verdict::Elsewhere(PrimaryReason::OtherEpoch);
+        }
+        Verdict::Accept(ServedBy::Stale {
+            age: self.knowledge.age(replayed.mark),
+        })
     }
 
     /// A proof has come back, and then `standing` on the same connection: how far the replica is.
@@ -199,6 +211,14 @@ impl Sight {
     /// How far it was seen last.
     pub(crate) fn observation(&self) -> Option<Observation> {
         self.knowledge.observation(&self.server()?)
+    }
+
+    /// Whether it may be asked while the primary is lost.
+    pub(crate) fn may_serve_stale(&self) -> bool {
+        matches!(
+            self.view().found,
+            Finding::Good | Finding::Resting(Refusal::Behind)
+        )
     }
 
     /// Why no read should be sent to it now, if none should.
@@ -266,7 +286,11 @@ impl Sight {
             .is_some_and(|epoch| epoch != seen.epoch)
         {
             Fitness::OtherEpoch
-        } else if self.knowledge.lag(seen.mark).time > silence {
+        } else if self
+            .knowledge
+            .lag(&seen)
+            .is_some_and(|lag| lag.time > silence)
+        {
             Fitness::Behind
         } else {
             Fitness::Fit
@@ -328,9 +352,12 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::freshness::{
-        clock::Clock,
-        floor::{Epoch, Mark},
+    use crate::{
+        freshness::{
+            clock::Clock,
+            floor::{Epoch, Mark},
+        },
+        router::Age,
     };
 
     const E: Epoch = Epoch(Uuid::from_u128(1));
@@ -444,5 +471,46 @@ mod tests {
         assert!(sight.resting().is_some());
         sight.observe(&peer, &replayed(5), &standing(E));
         assert_eq!(sight.resting(), None);
+    }
+
+    #[test]
+    fn without_the_primary_a_standby_of_the_last_history_serves_and_its_age_is_never_guessed() {
+        let Seen {
+            knowledge,
+            sight,
+            peer,
+        } = seen(true);
+        let age = |replayed: &Replayed| {
+            let verdict = sight.judge(&Claim::Stale, &peer, replayed, &[standing(E)], 0);
+            match verdict {
+                Verdict::Accept(ServedBy::Stale { age }) => age,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(age(&replayed(9)), Age::Unknown, "no history is known");
+        knowledge.add_floor(floor(5, &[]));
+        assert_eq!(age(&replayed(9)), Age::AtMost(Duration::ZERO));
+        assert_eq!(age(&replayed(4)), Age::Unknown, "older than this process");
+        let nowhere = Replayed {
+            mark: None,
+            ..replayed(9)
+        };
+        assert_eq!(age(&nowhere), Age::Unknown);
+        assert!(sight.may_serve_stale());
+
+        let other = standing(Epoch(Uuid::from_u128(9)));
+        let verdict = sight.judge(&Claim::Stale, &peer, &replayed(9), &[other], 0);
+        let refused = matches!(verdict, Verdict::Elsewhere(PrimaryReason::OtherEpoch));
+        assert!(refused, "{verdict:?}");
+        assert!(!sight.may_serve_stale());
+        let promoted = Replayed {
+            in_recovery: false,
+            ..replayed(9)
+        };
+        let verdict = sight.judge(&Claim::Stale, &peer, &promoted, &[standing(E)], 0);
+        assert!(matches!(verdict, Verdict::Hangup), "{verdict:?}");
+        // It follows the old history again: nothing better is to be had.
+        sight.observe(&peer, &replayed(9), &standing(E));
+        assert!(sight.may_serve_stale());
     }
 }

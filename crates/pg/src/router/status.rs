@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use crate::{
     error::DialError,
-    freshness::membership::{Member, Service},
+    freshness::{
+        floor::ServerId,
+        membership::{Member, Service, Vote, found_fit},
+    },
     metrics::{Need, PrimaryReason, Share},
-    protocol::{MEMBERS, member},
+    protocol::{MEMBERS, VOTES, member, vote},
     router::{FreshnessMode, Router, Servers, replica::Replica},
 };
 
@@ -15,6 +18,10 @@ use crate::{
 pub struct Status {
     /// How freshness is proven.
     pub mode: FreshnessMode,
+    /// How long a write waits at most for a replica in service.
+    pub silence: Duration,
+    /// Whether the primary said who is in service.
+    pub members_known: bool,
     /// The history of the database, once the primary has told it.
     pub epoch: Option<String>,
     /// How old the newest floor is; `None`: there is none, because nobody has read for a while.
@@ -36,13 +43,17 @@ pub struct Status {
 pub struct ReplicaStatus {
     /// Its address in the configuration.
     pub endpoint: String,
-    /// What it reports of itself; `None`: it has not answered yet.
+    /// What it reports of itself; `None`: it has not answered yet, and is not known by its address either.
     pub server: Option<String>,
     /// `serving`, `draining` or `out` in the cluster; `None`: not registered, or the primary does not answer.
     pub state: Option<&'static str>,
+    /// Whether no other server is in service. One that is merely out of reach stays then.
+    pub is_last: bool,
+    /// How many other processes find it fit.
+    pub fit_elsewhere: usize,
     /// What this process finds of it: `fit`, or what is wrong.
     pub fitness: &'static str,
-    /// How late it is.
+    /// For how long it has been late, at least: before this process began nothing is known.
     pub lag: Option<Duration>,
     /// By how many bytes of the log, or beats of the beacon.
     pub distance: Option<u64>,
@@ -92,8 +103,7 @@ impl Router {
             servers.poller.floor_after(began, deadline).await;
             servers.look(servers.knowledge.silence()).await;
         }
-        let members = servers.members().await.unwrap_or_default();
-        servers.status(&members)
+        servers.status(servers.membership().await.ok())
     }
 }
 
@@ -119,22 +129,50 @@ impl Replica {
     }
 }
 
+/// What the primary says of the servers.
+#[derive(Debug, Default)]
+struct Membership {
+    members: Vec<Member>,
+    votes: Vec<Vote>,
+}
+
+impl Membership {
+    /// The row of a replica; of one that has not answered, by the address in its row.
+    fn of(&self, server: Option<ServerId>, endpoint: &str) -> Option<&Member> {
+        self.members.iter().find(|member| match &server {
+            Some(server) => member.server == *server,
+            None => {
+                let address = member.server.as_str().rsplit_once('/');
+                address.is_some_and(|(address, _)| address == endpoint)
+            }
+        })
+    }
+}
+
 impl Servers {
     /// Cancel safe as [`crate::Router::read_primary`].
-    async fn members(&self) -> Result<Vec<Member>, crate::Error> {
+    async fn membership(&self) -> Result<Membership, crate::Error> {
         let lease = self.primary.pool.acquire(Share::Control).await?;
-        let rows = lease.query(&MEMBERS, &[]).await?;
-        rows.iter().map(member).collect()
+        let members = lease.query(&MEMBERS, &[]).await?;
+        let votes = lease.query(&VOTES, &[]).await?;
+        let votes = votes.iter().filter_map(|row| vote(row).transpose());
+        Ok(Membership {
+            members: members.iter().map(member).collect::<Result<_, _>>()?,
+            votes: votes.collect::<Result<_, _>>()?,
+        })
     }
 
-    fn status(&self, members: &[Member]) -> Status {
+    fn status(&self, membership: Option<Membership>) -> Status {
         let now = self.knowledge.now();
+        let members_known = membership.is_some();
+        let membership = membership.unwrap_or_default();
         let replicas: Vec<ReplicaStatus> = self
             .replicas
             .iter()
-            .map(|replica| self.replica_status(replica, members))
+            .map(|replica| self.replica_status(replica, &membership))
             .collect();
-        let unknown_members = members
+        let unknown_members = membership
+            .members
             .iter()
             .filter(|member| member.service != Service::Out)
             .map(|member| member.server.to_string())
@@ -145,6 +183,8 @@ impl Servers {
             .collect();
         Status {
             mode: self.floors.mode,
+            silence: self.knowledge.silence(),
+            members_known,
             epoch: self.knowledge.epoch().map(|epoch| epoch.0.to_string()),
             floor_age: self
                 .knowledge
@@ -160,32 +200,31 @@ impl Servers {
         }
     }
 
-    fn replica_status(&self, replica: &Replica, members: &[Member]) -> ReplicaStatus {
-        let server = replica.guard.sight.server();
-        let lag = replica
-            .guard
-            .sight
+    fn replica_status(&self, replica: &Replica, membership: &Membership) -> ReplicaStatus {
+        let sight = &replica.guard.sight;
+        let lag = sight
             .observation()
-            .map(|seen| self.knowledge.lag(seen.mark));
-        let member = members
-            .iter()
-            .find(|member| Some(&member.server) == server.as_ref());
+            .and_then(|seen| self.knowledge.lag(&seen));
+        let member = membership.of(sight.server(), &replica.name);
+        let is_other = |other: &&Member| Some(&other.server) != member.map(|own| &own.server);
+        let mut others = membership.members.iter().filter(is_other);
+        let server = member.map(|member| member.server.clone());
         ReplicaStatus {
             endpoint: replica.name.clone(),
-            server: server.map(|server| server.to_string()),
+            server: server.or(sight.server()).map(|server| server.to_string()),
             state: member.map(|member| match member.service {
                 Service::Serving => "serving",
                 Service::Draining { .. } => "draining",
                 Service::Out => "out",
             }),
-            fitness: replica
-                .guard
-                .sight
-                .fitness(self.knowledge.silence())
-                .as_str(),
+            is_last: !others.any(|other| other.service == Service::Serving),
+            fit_elsewhere: member.map_or(0, |member| {
+                found_fit(&membership.votes, &member.server, self.process)
+            }),
+            fitness: sight.fitness(self.knowledge.silence()).as_str(),
             lag: lag.map(|lag| lag.time),
             distance: lag.map(|lag| lag.distance),
-            resting: replica.guard.sight.resting(),
+            resting: sight.resting(),
         }
     }
 

@@ -98,14 +98,21 @@ pub(crate) struct Report {
 impl Report {
     /// Of these findings.
     pub(crate) fn new(findings: Vec<Finding>, servers: View) -> Self {
-        Self {
+        let mut report = Self {
             version: env!("CARGO_PKG_VERSION"),
-            well: findings
-                .iter()
-                .all(|finding| finding.level < Level::Problem),
-            findings,
+            well: true,
+            findings: Vec::new(),
             servers,
-        }
+        };
+        report.add(findings);
+        report
+    }
+
+    /// And of these.
+    pub(crate) fn add(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
+        let mut findings = self.findings.iter();
+        self.well = findings.all(|finding| finding.level < Level::Problem);
     }
 
     fn count(&self, level: Level) -> usize {

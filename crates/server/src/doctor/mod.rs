@@ -2,7 +2,7 @@
 //! do about it.
 //!
 //! It looks with the eyes of this machine and this configuration; what a running process sees is at `/doctor` of its private
-//! listener ([`View`]). It changes nothing but two objects in the store, which it removes again.
+//! listener, in the same words, but for the store. It changes nothing but two objects in the store, which it removes again.
 
 mod advice;
 mod finding;
@@ -12,20 +12,20 @@ mod store;
 mod view;
 
 pub(crate) use advice::{Place, advice};
-pub(crate) use finding::Level;
+pub(crate) use finding::{Level, Report};
 pub(crate) use primary::judge as judge_primary;
 pub(crate) use replicas::reached;
-pub(crate) use view::View;
 
 use crate::config::{self, Config, Need};
 use crate::output::{self, Format};
 use crate::{telemetry, wire};
-use finding::Report;
-use portolan_pg::{Metrics, Policy, Router};
+use portolan_pg::{Metrics, Policy, ReplicaStatus, Router, Status};
 use rand::rngs::StdRng;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use view::View;
 
 /// A person waits, and a dial may take as long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -57,11 +57,29 @@ fn patient(mut policy: Policy) -> Policy {
 }
 
 async fn examine(config: &Config, router: &Router, random: &mut StdRng) -> Report {
+    let mut report = look(router, wire::processes(config)).await;
+    report.add(store::examine(config, random).await);
+    report
+}
+
+/// Looks at the database's servers through `router`, for the command and for a running process alike.
+pub(crate) async fn look(router: &Router, processes: NonZeroU32) -> Report {
     // First, because a replica is held against it.
-    let mut findings = primary::examine(router, wire::processes(config)).await;
+    let mut findings = primary::examine(router, processes).await;
     let contacts = router.reach_replicas().await;
-    let status = router.status().await;
+    let status = watched(router).await;
     findings.extend(replicas::judge(&status, &contacts));
-    findings.extend(store::examine(config, random).await);
     Report::new(findings, View::from(&status))
+}
+
+/// What is known of the servers, after a second look where a replica is late. Who has just begun does not know since
+/// when; one that is no further after twice the time that pushes wait is late for everybody.
+async fn watched(router: &Router) -> Status {
+    let status = router.status().await;
+    let is_late = |replica: &ReplicaStatus| replica.distance.is_some_and(|bytes| bytes > 0);
+    if !status.replicas.iter().any(is_late) {
+        return status;
+    }
+    tokio::time::sleep((status.silence * 2).min(PATIENCE)).await;
+    router.status().await
 }

@@ -4,7 +4,7 @@ use super::header;
 use axum::http::HeaderValue;
 use axum::http::header::WARNING;
 use axum::response::{IntoResponseParts, ResponseParts};
-use portolan_registry::Freshness;
+use portolan_registry::{Age, Freshness};
 use std::convert::Infallible;
 
 /// Marks an answer with what it is worth: nothing is added while that is everything.
@@ -22,9 +22,14 @@ impl IntoResponseParts for Marked {
             let headers = parts.headers_mut();
             let stale = HeaderValue::from_static("110 - \"Response is Stale\"");
             headers.append(WARNING, stale);
+            let lacks = match age {
+                Age::AtMost(age) => {
+                    format!("the changes of the last {} seconds", age.as_secs() + 1)
+                }
+                Age::Unknown => "changes, and nobody can tell since when".to_owned(),
+            };
             let words = format!(
-                "the registry's primary database is out of reach: this answer may lack the changes of the last {} seconds",
-                age.as_secs() + 1,
+                "the registry's primary database is out of reach: this answer may lack {lacks}"
             );
             for warning in header::warnings([words]) {
                 headers.append(WARNING, warning);
@@ -51,15 +56,22 @@ mod tests {
     #[test]
     fn only_what_may_be_out_of_date_says_so() {
         assert!(!headers(Freshness::Current).contains_key(WARNING));
-        let age = Duration::from_millis(4_200);
-        let stale = headers(Freshness::Stale { age });
-        let said: Vec<_> = stale.get_all(WARNING).iter().collect();
+        let said = |age| {
+            let said = headers(Freshness::Stale { age });
+            let said = said.get_all(WARNING).iter();
+            said.map(|said| said.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
-            said,
+            said(Age::AtMost(Duration::from_millis(4_200))),
             [
                 "110 - \"Response is Stale\"",
                 "299 - \"the registry's primary database is out of reach: this answer may lack the changes of the last 5 seconds\"",
             ]
+        );
+        assert_eq!(
+            said(Age::Unknown)[1],
+            "299 - \"the registry's primary database is out of reach: this answer may lack changes, and nobody can tell since when\""
         );
     }
 }

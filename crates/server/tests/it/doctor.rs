@@ -110,8 +110,63 @@ async fn what_is_well_is_said_to_be_and_the_running_process_says_what_it_sees() 
     let page = Client::new(fleet.app.private());
     eventually("the process names the replica for its reads", async || {
         let page = page.get("/doctor").await.expect(200).json();
-        let read = &page["reads"][0];
+        assert_eq!(page["version"], json["version"]);
+        let about = |about: &str| {
+            let findings = page["findings"].as_array().expect("findings");
+            findings.iter().any(|finding| finding["about"] == about)
+        };
+        for looked_at in ["primary", "connections", "settings", "schema", "rights"] {
+            assert!(about(looked_at), "{looked_at}: {page}");
+        }
+        assert!(!about("store"), "nothing is written: {page}");
+        let read = &page["servers"]["reads"][0];
         read["kind"] == "fresh" && read["server"] == replica.to_string()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_late_or_gone_is_told_with_what_it_costs() {
+    let fleet = Fleet::start(TestApp::options(Store::Directory)).await;
+    let replica = format!("replica {}", fleet.replica.server().address());
+    let well = format!("ok       {replica}: ");
+    let said = fleet.app.doctor(&[]).finding(&well);
+    assert!(
+        said.contains("the first process that reads puts it there"),
+        "{said}"
+    );
+    let said = fleet.app.doctor(&[("DATABASE__FRESHNESS", "read_index")]);
+    let said = said.finding(&well);
+    assert!(said.contains("which needs no place in this mode"), "{said}");
+
+    let name = repository("late");
+    push(&fleet.app.admin(), &name, "v1", &Image::random(3)).await;
+    let target = format!("/v2/{name}/manifests/v1");
+    fleet.served_by_the_replica(&target).await;
+    fleet.replica.catch_up(fleet.cluster.primary()).await;
+    fleet.replica.pause_replay().await;
+    push(&fleet.app.admin(), &name, "v2", &Image::random(3)).await;
+    let said = fleet.app.doctor(&[]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    let late = said.finding(&format!("warning  {replica}: "));
+    assert!(
+        late.contains("late by ") && late.contains(" bytes, for at least 1"),
+        "{late}"
+    );
+    assert!(
+        late.contains("did not catch up") && late.contains("a paused replay"),
+        "{late}"
+    );
+
+    fleet.replica.resume_replay().await;
+    fleet.served_by_the_replica(&target).await;
+    fleet.replica.kill9();
+    eventually("the running process finds so too", async || {
+        fleet.app.admin().get(&target).await.expect(200);
+        let said = fleet.app.doctor(&[]);
+        said.problem(&replica, &["see whether the server runs"]);
+        let gone = said.finding(&format!("PROBLEM  {replica}: "));
+        gone.contains("it stays in service, because it is the last: each push waits up to 500 ms")
     })
     .await;
 }
@@ -122,6 +177,7 @@ async fn a_store_that_does_not_do_what_it_must_is_named_with_what_to_do() {
     let said = app.doctor(&[]);
     assert_eq!(said.code, Some(0), "{}", said.text);
     said.finding("ok       store: get it by a signed URL of 127.0.0.1:");
+    said.finding("ok       lists: served by the primary: no replica is configured");
     said.finding("ok       store: put an object in parts");
     assert_eq!(app.objects(), [""; 0]);
 

@@ -90,6 +90,18 @@ async fn until_served(client: &Client, target: &str) -> Answer {
     }
 }
 
+/// Asks until the answer is a stale one.
+async fn until_stale(client: &Client, target: &str) -> Answer {
+    let began = Instant::now();
+    loop {
+        let answer = client.get(target).await;
+        if is_stale(&answer) {
+            return answer;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "no stale answer");
+    }
+}
+
 /// All that a pull asks for is there, and is said to be stale.
 async fn all_is_stale(client: &Client, name: &str, image: &Image) {
     for target in [
@@ -216,6 +228,42 @@ async fn pulls_outlive_the_primary_and_say_so() {
         .expect(200);
     assert!(!is_stale(&pulled));
     app.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_younger_than_the_replicas_lag_does_not_say_how_old_its_answers_are() {
+    let mut fleet = Fleet::start(TestApp::options(Store::Directory)).await;
+    let (private, public) = (repository("private"), repository("public"));
+    let image = Image::random(3);
+    for name in [&private, &public] {
+        push(&fleet.app.admin(), name, "v1", &image).await;
+    }
+    fleet.app.publish(&public);
+    let scope = format!("repository:{private}:pull");
+    let token = fleet.app.token(&fleet.app.admin(), &[&scope]).await;
+    fleet.replica.catch_up(fleet.cluster.primary()).await;
+    fleet.replica.pause_replay().await;
+    // What the replica lacks is older than the process that reads of it.
+    push(&fleet.app.admin(), &private, "v2", &image).await;
+    fleet.app.kill();
+    fleet.app.restart();
+    let app = &fleet.app;
+    let manifest = |name: &str| format!("/v2/{name}/manifests/v1");
+    let client = app.anonymous().bearer(&token);
+    client.get(&manifest(&private)).await.expect(200);
+    eventually("the process knows that the replica is late", async || {
+        client.get(&manifest(&private)).await.expect(200);
+        app.metric("registry_database_lb_lag_bytes").await > 0.0
+    })
+    .await;
+
+    fleet.cluster.kill9();
+    let answer = until_stale(&app.anonymous(), &manifest(&public)).await;
+    let said = answer.lines("warning").concat();
+    assert!(said.contains("nobody can tell since when"), "{said}");
+    later(client.get(&manifest(&private)).await);
+    let tags = format!("/v2/{private}/tags/list");
+    later(client.get(&tags).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -192,7 +192,7 @@ impl Process {
     ) -> Vec<Request> {
         let replica = &self.replicas[place];
         let claim = if self.is(Mutant::ReadAnyForPresence) {
-            Claim::Stale(Duration::ZERO)
+            Claim::Stale
         } else {
             match self.claim(place, connection, closed_at).await {
                 Some(claim) => claim,
