@@ -83,6 +83,7 @@ fn word(reason: PrimaryReason) -> &'static str {
         PrimaryReason::NotMember
         | PrimaryReason::OtherEpoch
         | PrimaryReason::NotInRecovery
+        | PrimaryReason::SeveralServers
         | PrimaryReason::ReplicaUnreachable => "all_quarantined",
     }
 }

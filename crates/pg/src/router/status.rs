@@ -102,7 +102,10 @@ impl Replica {
         let deadline = tokio::time::Instant::now() + self.pool.shared.policy.dial.timeout;
         let server = loop {
             match self.pool.acquire(Share::Lists).await {
-                Ok(lease) => break Ok(lease.peer().server.to_string()),
+                Ok(lease) => {
+                    self.guard.sight.meet(lease.peer());
+                    break Ok(lease.peer().server.to_string());
+                }
                 // Still under way: nobody knows yet.
                 Err(crate::Error::Unavailable {
                     source: DialError::Slow { .. },
@@ -160,15 +163,15 @@ impl Servers {
     }
 
     fn replica_status(&self, replica: &Replica, members: &[Member]) -> ReplicaStatus {
-        let server = replica.guard.sight.server();
-        let lag = replica
-            .guard
-            .sight
+        let sight = &replica.guard.sight;
+        let server = sight.server();
+        let lag = sight
             .observation()
             .map(|seen| self.knowledge.lag(seen.mark));
         let member = members
             .iter()
             .find(|member| Some(&member.server) == server.as_ref());
+        let resting = sight.resting();
         ReplicaStatus {
             endpoint: replica.name.clone(),
             server: server.map(|server| server.to_string()),
@@ -177,14 +180,14 @@ impl Servers {
                 Service::Draining { .. } => "draining",
                 Service::Out => "out",
             }),
-            fitness: replica
-                .guard
-                .sight
-                .fitness(self.knowledge.silence())
-                .as_str(),
+            fitness: if resting == Some(PrimaryReason::SeveralServers) {
+                PrimaryReason::SeveralServers.as_str()
+            } else {
+                sight.fitness(self.knowledge.silence()).as_str()
+            },
             lag: lag.map(|lag| lag.time),
             distance: lag.map(|lag| lag.distance),
-            resting: replica.guard.sight.resting(),
+            resting,
         }
     }
 
