@@ -84,6 +84,7 @@ fn word(reason: PrimaryReason) -> &'static str {
         | PrimaryReason::Ambiguous
         | PrimaryReason::OtherEpoch
         | PrimaryReason::NotInRecovery
+        | PrimaryReason::SeveralServers
         | PrimaryReason::ReplicaUnreachable => "all_quarantined",
     }
 }

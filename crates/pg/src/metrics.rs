@@ -86,6 +86,8 @@ words! {
         Stuck = "stuck",
         /// It leads to another server than it should.
         WrongServer = "wrong_server",
+        /// A new one shall show whether the address leads to the same server again.
+        MadeAnew = "made_anew",
         /// The process is shutting down.
         Shutdown = "shutdown",
     }
@@ -95,7 +97,9 @@ impl CloseReason {
     /// Whether a line closed for this reason can carry a last message.
     pub(crate) fn says_goodbye(self) -> bool {
         match self {
-            Self::Idle | Self::Lifetime | Self::WrongServer | Self::Shutdown => true,
+            Self::Idle | Self::Lifetime | Self::WrongServer | Self::MadeAnew | Self::Shutdown => {
+                true
+            }
             Self::Lost | Self::Unanswered | Self::Stuck => false,
         }
     }
@@ -190,6 +194,8 @@ words! {
         OtherEpoch = "other_epoch",
         /// The replica is none any more.
         NotInRecovery = "not_in_recovery",
+        /// The address leads to several servers.
+        SeveralServers = "several_servers",
         /// The replica did not answer when last asked.
         ReplicaUnreachable = "replica_unreachable",
         /// The replica failed to answer.

@@ -433,6 +433,11 @@ pub struct FloorPolicy {
     pub vote_every: Duration,
     /// It does so for this long after a read. Default 10 s: as long as such a vote counts.
     pub vote_for: Duration,
+    /// An address whose connections lead to two servers within so long leads to several, and is not read from until it
+    /// has led to one for so long. Shorter, and whoever takes turns looks well between two votes; longer, and a name that
+    /// moves from one replica to another rests for longer than a replica that was out. Default 10 s: five votes, each
+    /// over a new connection.
+    pub one_server: Duration,
     /// How long a replica may take to say how far it is, a dial included. Default 1 s.
     pub probe_timeout: Duration,
     /// Pauses between two such questions while a write waits: the first, doubling to the last. Default 1 and 20 ms.
@@ -456,6 +461,7 @@ impl Default for FloorPolicy {
             stale_after: Some(Duration::from_secs(3)),
             vote_every: Duration::from_secs(2),
             vote_for: Duration::from_secs(10),
+            one_server: Duration::from_secs(10),
             probe_timeout: Duration::from_secs(1),
             first_probe: Duration::from_millis(1),
             last_probe: Duration::from_millis(20),

@@ -24,7 +24,7 @@ use tokio_util::{
 
 use crate::{
     connect::{Connector, Surroundings},
-    connection::Supply,
+    connection::{Connection, Supply},
     dial::Dialler,
     dock::{DialFailure, Dock},
     endpoint::Endpoint,
@@ -280,8 +280,17 @@ impl Shared {
     /// Closes what has been free, or has lived, for too long.
     pub(crate) fn reap(&self) {
         let now = Instant::now();
-        let keep = |connection: &crate::connection::Connection| {
-            let due = connection.due(now);
+        self.close_free(|connection| connection.due(now));
+    }
+
+    /// Closes what is free, so that the next to borrow gets a new connection.
+    pub(crate) fn make_anew(&self) {
+        self.close_free(|_| Some(CloseReason::MadeAnew));
+    }
+
+    fn close_free(&self, due: impl Fn(&Connection) -> Option<CloseReason>) {
+        let keep = |connection: &Connection| {
+            let due = due(connection);
             if let Some(reason) = due {
                 connection.end(reason);
             }

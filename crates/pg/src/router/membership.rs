@@ -86,16 +86,24 @@ impl Servers {
         self.finish(&drains).await
     }
 
-    /// Has each replica asked, and says what came of it. Cancel safe: it may be asked for nobody.
+    /// Has each replica asked, over a new connection where it is not known yet to how many servers the address leads, and
+    /// says what came of it. Cancel safe: it may be asked for nobody.
     pub(crate) async fn look(&self, silence: Duration) -> Vec<(ServerId, Fitness)> {
         let asked = self.replicas.iter().map(|replica| async {
+            let sight = &replica.guard.sight;
+            if sight.is_doubtful() {
+                replica.pool.shared.make_anew();
+            }
             match timeout(self.floors.probe_timeout, replica.lanes.prove()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => replica.guard.sight.failed(&error),
-                Err(_elapsed) => replica.guard.sight.unanswered(),
+                Ok(Err(error)) => sight.failed(&error),
+                Err(_elapsed) => sight.unanswered(),
             }
-            let server = replica.guard.sight.server()?;
-            Some((server, replica.guard.sight.fitness(silence)))
+            if sight.leads_to_several() {
+                // Of which of them would it be said?
+                return None;
+            }
+            Some((sight.server()?, sight.fitness(silence)))
         });
         let found = futures::future::join_all(asked).await;
         found.into_iter().flatten().collect()

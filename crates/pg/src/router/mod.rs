@@ -8,6 +8,7 @@
 //! | `pick` | which replica a read is tried on, or why none |
 //! | `replica` | one replica, and the guard of its answers |
 //! | `sight` | what is made of a replica's answers |
+//! | `signpost` | whether an address leads to one server |
 //! | `list` | lists and reports |
 //! | `acknowledge` | the barrier that writes wait at |
 //! | `poller`, `watch`, `membership` | the tasks that keep what is known fresh |
@@ -24,6 +25,7 @@ mod pick;
 mod poller;
 pub(crate) mod replica;
 pub(crate) mod sight;
+mod signpost;
 mod status;
 mod watch;
 
@@ -205,7 +207,8 @@ impl Router {
                 Arc::clone(&knowledge),
                 Arc::clone(&poller),
                 Arc::clone(&mode),
-                floors.stale_after,
+                name.clone(),
+                &floors,
             ));
             let lanes = Lanes::new(&pool, Arc::clone(&clock), Arc::clone(&guard));
             Arc::new(Replica::new(index, name, pool, lanes, guard))

@@ -43,7 +43,10 @@ impl Servers {
                 Some(PrimaryReason::Behind) if need == Need::Any => {}
                 Some(rests) => {
                     reason = rests;
-                    replica.watched.notify_one();
+                    // Where an address leads is found by new connections, and those are for the votes.
+                    if rests != PrimaryReason::SeveralServers {
+                        replica.watched.notify_one();
+                    }
                     continue;
                 }
                 None => {}

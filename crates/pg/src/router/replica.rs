@@ -1,6 +1,6 @@
 //! One read replica: its connections, its lanes, and what is known of it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{sync::Notify, time::Instant};
 use tokio_postgres::Row;
@@ -14,6 +14,7 @@ use crate::{
         guard::{Guard, Standing, Verdict},
     },
     metrics::PrimaryReason,
+    policy::FloorPolicy,
     pool::Pool,
     protocol::Replayed,
     router::{
@@ -73,10 +74,11 @@ impl ReplicaGuard {
         knowledge: Arc<Knowledge>,
         poller: Arc<Poller>,
         mode: Arc<dyn Freshness>,
-        stale_after: Option<Duration>,
+        name: String,
+        policy: &FloorPolicy,
     ) -> Self {
         Self {
-            sight: Sight::new(knowledge, mode.keeps_floors(), stale_after),
+            sight: Sight::new(name, knowledge, mode.keeps_floors(), policy),
             cluster,
             poller,
             mode,
@@ -95,7 +97,7 @@ impl Guard for ReplicaGuard {
     ) -> Result<Claim, PrimaryReason> {
         let claim = self.sight.claim(closed_at, peer);
         // What needs no proof is not harmed.
-        let needs_proof = !matches!(claim, Some(Claim::Stale(_)));
+        let needs_proof = !matches!(claim, Some(Claim::Stale));
         if needs_proof && self.cluster.is_ambiguous(&peer.server) {
             return Err(PrimaryReason::Ambiguous);
         }

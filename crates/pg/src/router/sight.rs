@@ -18,8 +18,9 @@ use crate::{
     identify::Peer,
     lane::guard::{Standing, Verdict},
     metrics::PrimaryReason,
+    policy::FloorPolicy,
     protocol::Replayed,
-    router::{ServedBy, knowledge::Knowledge},
+    router::{ServedBy, knowledge::Knowledge, signpost::Signpost},
 };
 
 /// How long a replica that was just not far enough is given before the proof is asked for again, and then once more.
@@ -30,6 +31,8 @@ const PATIENCE: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis
 /// A replica in the eyes of this process.
 #[derive(Debug)]
 pub(crate) struct Sight {
+    /// Its address, for people.
+    name: String,
     knowledge: Arc<Knowledge>,
     /// Whether a floor serves more than the batch that it was asked for.
     keeps_floors: bool,
@@ -53,6 +56,7 @@ enum Finding {
 struct View {
     server: Option<ServerId>,
     found: Finding,
+    signpost: Signpost,
 }
 
 /// What the answers of a cycle are held against.
@@ -66,17 +70,20 @@ pub(crate) enum Claim {
 
 impl Sight {
     pub(crate) fn new(
+        name: String,
         knowledge: Arc<Knowledge>,
         keeps_floors: bool,
-        stale_after: Option<Duration>,
+        policy: &FloorPolicy,
     ) -> Self {
         Self {
+            name,
             knowledge,
             keeps_floors,
-            stale_after,
+            stale_after: policy.stale_after,
             view: Mutex::new(View {
                 server: None,
                 found: Finding::Good,
+                signpost: Signpost::new(policy.one_server),
             }),
         }
     }
@@ -102,10 +109,13 @@ impl Sight {
     pub(crate) fn claim_anew(&self, floor: Floor, peer: &Peer) -> Result<Claim, PrimaryReason> {
         // A floor of the batch's own needs no member list: no writer waits for it.
         if !self.keeps_floors || floor.covers(&peer.server, peer.opened_at) {
-            Ok(Claim::Floor(floor))
-        } else {
-            Err(PrimaryReason::NotMember)
+            return Ok(Claim::Floor(floor));
         }
+        if !floor.members.contains(&peer.server) {
+            // Or each batch would ask the primary for a floor, to learn that this one is out of service still.
+            self.see(Finding::Resting(Refusal::Behind));
+        }
+        Err(PrimaryReason::NotMember)
     }
 
     /// Judges the answers of the `attempt`-th try (from 0).
@@ -176,11 +186,7 @@ impl Sight {
         if replayed.backend != peer.backend {
             return;
         }
-        let mut view = self.view();
-        if view.server.as_ref() != Some(&peer.server) {
-            view.server = Some(peer.server.clone());
-        }
-        drop(view);
+        self.meet(peer);
         let Some(mark) = replayed.mark else {
             return;
         };
@@ -203,6 +209,36 @@ impl Sight {
         }
     }
 
+    /// A connection was answered by `peer`.
+    pub(crate) fn meet(&self, peer: &Peer) {
+        let now = self.knowledge.now();
+        let mut view = self.view();
+        if view.server.as_ref() != Some(&peer.server) {
+            view.server = Some(peer.server.clone());
+        }
+        let several = view.signpost.met(peer, now);
+        drop(view);
+        if let Some(servers) = several {
+            let servers: Vec<_> = servers.iter().map(ServerId::as_str).collect();
+            tracing::error!(
+                endpoint = self.name,
+                servers = servers.join(" "),
+                "{} leads to several replicas, and none of them is asked through it: list each replica by its own address",
+                self.name
+            );
+        }
+    }
+
+    /// Whether the address leads now to one server and now to another.
+    pub(crate) fn leads_to_several(&self) -> bool {
+        self.view().signpost.is_several()
+    }
+
+    /// Whether a new connection would tell to how many servers the address leads.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.view().signpost.is_doubtful()
+    }
+
     /// Which server it is, once one has answered.
     pub(crate) fn server(&self) -> Option<ServerId> {
         self.view().server.clone()
@@ -223,9 +259,11 @@ impl Sight {
 
     /// Why no read should be sent to it now, if none should.
     pub(crate) fn resting(&self) -> Option<PrimaryReason> {
-        match self.view().found {
-            Finding::Good => None,
+        let view = self.view();
+        match view.found {
             Finding::Unreachable => Some(PrimaryReason::ReplicaUnreachable),
+            _ if view.signpost.is_several() => Some(PrimaryReason::SeveralServers),
+            Finding::Good => None,
             Finding::Resting(refusal) => Some(reason(refusal)),
         }
     }
@@ -381,7 +419,15 @@ mod tests {
     fn seen(keeps_floors: bool) -> Seen {
         let knowledge = Arc::new(Knowledge::new(Arc::new(StoppedClock)));
         Seen {
-            sight: Sight::new(Arc::clone(&knowledge), keeps_floors, None),
+            sight: Sight::new(
+                "replica".to_owned(),
+                Arc::clone(&knowledge),
+                keeps_floors,
+                &FloorPolicy {
+                    stale_after: None,
+                    ..FloorPolicy::default()
+                },
+            ),
             knowledge,
             peer: Peer {
                 server: ServerId::new("a"),

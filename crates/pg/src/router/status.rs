@@ -113,7 +113,10 @@ impl Replica {
         let deadline = tokio::time::Instant::now() + self.pool.shared.policy.dial.timeout;
         let server = loop {
             match self.pool.acquire(Share::Lists).await {
-                Ok(lease) => break Ok(lease.peer().server.to_string()),
+                Ok(lease) => {
+                    self.guard.sight.meet(lease.peer());
+                    break Ok(lease.peer().server.to_string());
+                }
                 // Still under way: nobody knows yet.
                 Err(crate::Error::Unavailable {
                     source: DialError::Slow { .. },
@@ -209,6 +212,7 @@ impl Servers {
         let is_other = |other: &&Member| Some(&other.server) != member.map(|own| &own.server);
         let mut others = membership.members.iter().filter(is_other);
         let server = member.map(|member| member.server.clone());
+        let resting = sight.resting();
         ReplicaStatus {
             endpoint: replica.name.clone(),
             server: server.or(sight.server()).map(|server| server.to_string()),
@@ -221,10 +225,14 @@ impl Servers {
             fit_elsewhere: member.map_or(0, |member| {
                 found_fit(&membership.votes, &member.server, self.process)
             }),
-            fitness: sight.fitness(self.knowledge.silence()).as_str(),
+            fitness: if resting == Some(PrimaryReason::SeveralServers) {
+                PrimaryReason::SeveralServers.as_str()
+            } else {
+                sight.fitness(self.knowledge.silence()).as_str()
+            },
             lag: lag.map(|lag| lag.time),
             distance: lag.map(|lag| lag.distance),
-            resting: sight.resting(),
+            resting,
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use portolan_pg::{Endpoint, Metrics, Policy, PrimaryReason, Router, ServedBy};
 use portolan_testkit::{
+    chaos_proxy::ChaosProxy,
     children::eventually,
     pg_cluster::{PgCluster, PgReplica},
 };
@@ -250,4 +251,52 @@ async fn addresses_that_lead_to_servers_of_one_name_are_not_read_from() {
     }
     router.close().await;
     drop((world, replica));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_leads_to_several_replicas_is_not_read_from_until_it_leads_to_one() {
+    let fleet = Fleet::start(|_| {}).await;
+    let [first, second] = fleet.replicas.each_ref().map(PgReplica::server);
+    let balancer = ChaosProxy::round_robin(&[first.address(), second.address()]).await;
+    let url = balancer.through(fleet.world.database.url());
+    let endpoint = |url: &str| Endpoint::parse(&SecretString::from(url)).unwrap();
+    let mut policy = policy();
+    policy.floors.vote_every = Duration::from_millis(200);
+    policy.floors.one_server = Duration::from_secs(2);
+    let router = Router::connect(
+        policy,
+        endpoint(fleet.world.database.url()),
+        vec![endpoint(&url)],
+        Metrics::unregistered(),
+        3,
+    );
+    let read = async || {
+        let read = router.read_fresh::<ItemSize>("a".to_owned());
+        let served = read.await.unwrap();
+        assert_eq!(served.value, Some(0));
+        served.by
+    };
+    let several = ServedBy::Primary {
+        reason: PrimaryReason::SeveralServers,
+    };
+    eventually("it is found out", async || read().await == several).await;
+    // For longer than is remembered, on connections that change: it stays found out.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        assert_ne!(read().await, ServedBy::Replica);
+    }
+    let status = router.status().await;
+    assert_eq!(status.replicas[0].fitness, "several_servers");
+    assert_eq!(
+        status.replicas[0].resting,
+        Some(PrimaryReason::SeveralServers)
+    );
+    // The name of a replica that moved to another one.
+    balancer.lead_to(second.address());
+    eventually("it leads to one", async || {
+        read().await == ServedBy::Replica
+    })
+    .await;
+    router.close().await;
+    fleet.end().await;
 }

@@ -20,6 +20,17 @@ use crate::support::{APPLICATION, ItemSize, SLEEP, World, insert, policy, router
 
 const PROCESSES: u32 = 20;
 
+/// How soon the former rate is back, from the first login that somebody else succeeds with.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+/// The part of it that counts as being back. The goal is 0.95, to which the server's own storm is held on a machine of its
+/// own. This one runs beside all other tests, so the rate itself goes up and down by a fifth with whatever else is on
+/// the cores; a fleet that is not back has no rate at all.
+const BACK: f64 = 0.75;
+
+/// A rate is what was done in so long.
+const WINDOW: Duration = Duration::from_secs(1);
+
 /// As in production, but for the name.
 fn of_a_fleet() -> Policy {
     Policy {
@@ -91,7 +102,7 @@ async fn twenty_processes_survive_a_restart_without_a_storm_and_are_back_in_two_
         done.load(Ordering::Acquire) > 200
     })
     .await;
-    let before = rate(Duration::from_secs(2)).await;
+    let before = rate(2 * WINDOW).await;
     let dialled: Vec<u64> = fleet.iter().map(|(_, m)| attempts(m)).collect();
     let received = |log: &str| log.matches("connection received").count();
     let log = received(&cluster.primary().log());
@@ -101,13 +112,18 @@ async fn twenty_processes_survive_a_restart_without_a_storm_and_are_back_in_two_
     // A login by somebody else: the server is back.
     let outside = world.database.session().await;
     let away = began.elapsed();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let after = rate(Duration::from_secs(2)).await;
-    // The goal is 0.95; beside other tests on two cores the rate itself varies by more than that.
-    assert!(
-        after >= 0.75 * before,
-        "{before:.0} turns a second before, {after:.0} after an outage of {away:?}"
-    );
+    let back = Instant::now();
+    loop {
+        let begins = back.elapsed();
+        let after = rate(WINDOW).await;
+        if after >= BACK * before {
+            break;
+        }
+        assert!(
+            begins < RECOVERY,
+            "{before:.0} turns a second before, {after:.0} from {begins:?} after an outage of {away:?}"
+        );
+    }
     assert!(began.elapsed() < Duration::from_secs(10), "one window");
     for ((_, metrics), before) in fleet.iter().zip(dialled) {
         let dials = attempts(metrics) - before;

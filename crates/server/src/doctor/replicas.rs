@@ -105,6 +105,11 @@ fn replica(replica: &ReplicaStatus, status: &Status) -> Finding {
             format!("{found}: it did not catch up while this was watching"),
             "see why it replays so slowly: its disk, long queries with `hot_standby_feedback`, `max_standby_streaming_delay`, a paused replay",
         ),
+        ("several_servers", _) => Finding::problem(
+            about,
+            "leads now to one server and now to another, so no read is sent there",
+            "list each replica by its own address in `database.replicas`, never by that of a load balancer",
+        ),
         (fitness, _) => Finding::problem(
             about,
             format!("{found}: {fitness}"),
@@ -176,6 +181,7 @@ fn in_words(reason: PrimaryReason) -> &'static str {
         PrimaryReason::Behind => "the replicas are too far behind",
         PrimaryReason::OtherEpoch => "the replicas follow another primary",
         PrimaryReason::NotInRecovery => "the replicas are none any more",
+        PrimaryReason::SeveralServers => "the address of the replicas leads to several servers",
         PrimaryReason::ReplicaUnreachable => "no replica can be reached",
         PrimaryReason::ReplicaFailed => "the replica failed to answer",
         PrimaryReason::RecoveryConflict => "the replica ended the statement",

@@ -1,10 +1,11 @@
 //! Processes over a primary and a streaming replica, as an operator configures them.
 
-use crate::app::{Store, TestApp, push, put_manifest, repository};
+use crate::app::{Store, TestApp, push, push_blob, push_manifest, put_manifest, repository};
 use crate::fleet::Fleet;
 use portolan_testkit::children::eventually;
 use portolan_testkit::client::{Answer, Client};
-use portolan_testkit::image::Image;
+use portolan_testkit::image::{Blob, Image, ManifestFile};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,8 +62,14 @@ async fn a_replica_serves_pulls_in_every_mode_of_proof() {
 
 const STALE: &str = "110 - \"Response is Stale\"";
 
-fn is_stale(answer: &Answer) -> bool {
+/// Whether an answer says that it may be out of date.
+pub(crate) fn is_stale(answer: &Answer) -> bool {
     answer.lines("warning").contains(&STALE)
+}
+
+/// Between two of many equal questions, so that whoever asks does not take a core from those who answer.
+async fn breath() {
+    tokio::time::sleep(Duration::from_millis(5)).await;
 }
 
 /// What a client is told that must come again.
@@ -87,6 +94,7 @@ async fn until_served(client: &Client, target: &str) -> Answer {
         }
         later(answer);
         assert!(began.elapsed() < Duration::from_secs(30), "{target}");
+        breath().await;
     }
 }
 
@@ -154,6 +162,7 @@ async fn pulls_outlive_the_primary_and_say_so() {
             killed.elapsed() < Duration::from_secs(30),
             "no stale answer"
         );
+        breath().await;
     };
     assert!(killed.elapsed() >= Duration::from_secs(3));
     assert_eq!(pulled.body, image.manifest.payload);
@@ -289,6 +298,7 @@ async fn a_primary_that_hangs_is_as_good_as_lost() {
             later(answer);
         }
         assert!(hung.elapsed() < Duration::from_secs(15), "no stale answer");
+        breath().await;
     }
     assert!(hung.elapsed() >= Duration::from_secs(3));
     let began = Instant::now();
@@ -327,7 +337,56 @@ async fn where_stale_answers_are_not_wanted_pulls_fail_with_the_primary() {
     .await;
     while killed.elapsed() < Duration::from_secs(5) {
         later(client.get(&target).await);
+        breath().await;
     }
     fleet.cluster.primary().start_again();
     until_served(&client, &target).await;
+}
+
+/// Writes that had to wait for the replicas.
+async fn waits(app: &TestApp) -> f64 {
+    let name = "portolan_pg_barrier_seconds_count";
+    let at_once = app.metric_with(name, &[r#"outcome="at_once""#]).await;
+    app.metric(name).await - at_once
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_many_layers_waits_for_a_late_replica_once() {
+    const LAYERS: u64 = 40;
+    let fleet = Fleet::start(TestApp::options(Store::Directory)).await;
+    let (app, client) = (&fleet.app, fleet.app.admin());
+    let before = repository("before");
+    push(&client, &before, "v1", &Image::random(3)).await;
+    fleet
+        .served_by_the_replica(&format!("/v2/{before}/manifests/v1"))
+        .await;
+    let delay = Duration::from_secs(2);
+    fleet.replica.set_apply_delay(delay).await;
+
+    let waited = waits(app).await;
+    let name = repository("layers");
+    let config = Blob::new(r#"{"os":"linux","architecture":"amd64"}"#);
+    let layers: Vec<Blob> = (0..LAYERS).map(|seed| Blob::random(seed, 64)).collect();
+    let began = Instant::now();
+    for blob in layers.iter().chain([&config]) {
+        push_blob(&client, &name, blob).await;
+    }
+    let layer = |blob: &Blob| blob.descriptor("application/vnd.oci.image.layer.v1.tar");
+    let manifest = ManifestFile::of(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
+        "layers": layers.iter().map(layer).collect::<Vec<_>>(),
+    }));
+    push_manifest(&client, &name, "v1", &manifest).await;
+    let took = began.elapsed();
+    let waited = waits(app).await - waited;
+    assert!((waited - 1.0).abs() < f64::EPSILON, "{waited} waits");
+    // Half a second each would be twenty.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(400),
+        "nobody waited: {took:?}"
+    );
+    fleet.replica.set_apply_delay(Duration::ZERO).await;
 }

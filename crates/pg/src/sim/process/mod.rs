@@ -85,11 +85,12 @@ impl Process {
             ..FloorPolicy::default()
         };
         let knowledge = Arc::new(Knowledge::new(Arc::clone(&clock) as Arc<dyn Clock>));
-        let replica = |_| Replica {
+        let replica = |place: usize| Replica {
             sight: Sight::new(
+                place.to_string(),
                 Arc::clone(&knowledge),
                 settings.mode.keeps_floors(),
-                policy.stale_after,
+                &policy,
             ),
             lane: Lane::new(engine),
             probes: Line::default(),

@@ -54,7 +54,7 @@ const LOGINS_AT_ONCE: usize = 2;
 const CONNECTIONS_IN_TEN_SECONDS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_processes_survive_the_loss_of_their_database_and_do_not_storm_it() {
+async fn a_fleet_survives_the_loss_of_its_database_and_does_not_storm_it() {
     let rate = number("STORM_RATE").unwrap_or(RATE);
     let calm = Duration::from_secs(number("STORM_SECONDS").unwrap_or(CALM_SECONDS));
     let mut fleet = Fleet::start().await;
