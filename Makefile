@@ -4,7 +4,7 @@
 DATA ?= data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: quickstart test soak bench bench-pulls bench-replicas
+.PHONY: quickstart test soak bench
 
 # One process with a Postgres of its own; installs what is missing, builds, runs. Ctrl-C stops it.
 quickstart:
@@ -18,14 +18,7 @@ test:
 soak:
 	@scripts/soak.sh
 
-# Figures, against other registries on the same machine.
+# Figures: against other registries on the same machine, what Postgres costs a pull, what replicas cost and give, and what
+# a pooler costs. `scripts/bench.sh PART` for one of them.
 bench:
 	@scripts/bench.sh
-
-# What Postgres costs a pull, against an answer that needs none.
-bench-pulls:
-	@scripts/bench.sh pulls
-
-# What replicas and their lag cost pushes, and give to reads.
-bench-replicas:
-	@scripts/bench.sh replicas

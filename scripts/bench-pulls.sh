@@ -5,42 +5,29 @@
 # and all, and asks nobody. They are asked in turn, round by round, so that whatever else the machine does meets both:
 # read the ratios. Beside it what the same statement costs with one query for each request over a pool of ten.
 #
-# ROUNDS, SECONDS_EACH and COLD (tags nobody has asked for) set the size of the run: three to four minutes as they are.
+# ROUNDS, SECONDS_EACH and COLD (tags nobody has asked for) set the size of the run: about six minutes as they are.
 # PORTOLAN names a program that is built already.
 
-source "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/bench-lib.sh"
 
 OUT=${1:-/dev/stdout}
 ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-3}
-COLD=${COLD:-100000}
+COLD=${COLD:-1000000}
 POOL=10
 
-[ -n "${PORTOLAN:-}" ] || "$ROOT/scripts/setup.sh" rust postgres
-export CARGO_TARGET_DIR
-CARGO_TARGET_DIR=$(target_dir)
-[ -n "${PORTOLAN:-}" ] || (cd "$ROOT" && cargo build --quiet --locked --release --bin portolan)
-PORTOLAN=${PORTOLAN:-$CARGO_TARGET_DIR/release/portolan}
-
-scratch
+bench_begin postgres
 # Whole statements in pg_stat_activity: the unbatched comparison takes its own from there.
 start_postgres -c fsync=on -c shared_buffers=512MB -c track_activity_query_size=16384
-PSQL=$(postgres_bin)/psql PGBENCH=$(postgres_bin)/pgbench
-[ -x "$PSQL" ] || PSQL=psql
+PGBENCH=$(postgres_bin)/pgbench
 [ -x "$PGBENCH" ] || PGBENCH=$(command -v pgbench) || die 'pgbench comes with the server of your distribution'
 
 # --- The registry, and what is pulled ---------------------------------------------------------------------------------
 
-# load NAME REPOSITORY OPTION..: one run of the load generator; the result is $SCRATCH/NAME.json.
-load() {
-    local name=$1 repository=$2
-    shift 2
-    timeout 300 "$PORTOLAN" bench "http://$REGISTRY" --repository "$repository" --username "$ADMIN" --password "$PASSWORD" \
-        --pid "$POSTGRES_PID" --json "$SCRATCH/$name.json" "$@" > "$SCRATCH/load.out" 2>&1 ||
-        { tail -n 5 "$SCRATCH/load.out" >&2; die "the load $name failed"; }
-}
+# load RESULT REPOSITORY OPTION..: and what it costs Postgres.
+load() { bench_load "$@" --pid "$POSTGRES_PID"; }
 
-# Rows, not pushes: a hundred thousand of those would take longer than what is measured.
+# Rows, not pushes: a million of those would take hours; this takes about a minute.
 make_cold_tags() {
     load seed bench/cold --scenario manifest-tag --tags 1 --clients 1 --seconds 1 --warm-up 0
     cat > "$SCRATCH/cold.sql" <<SQL
@@ -64,6 +51,10 @@ SQL
 start_portolan pulls directory
 load hot bench/hot --scenario manifest-tag --tags 1000 --clients 1 --seconds 1 --warm-up 0
 make_cold_tags
+# Whoever has a token may pull from them as well.
+for repository in bench/hot bench/cold; do
+    "$PORTOLAN" admin repository visibility "$repository" public > /dev/null
+done
 
 # Anew, so that it has no connections but those that pulls need.
 stop_process "$PORTOLAN_PID"
@@ -74,39 +65,25 @@ until_true 30 curl -sf -o /dev/null "http://$PRIVATE/readyz" || die 'portolan di
 
 # --- The rounds -------------------------------------------------------------------------------------------------------
 
-# The most connections of the registry that the server sees at a moment while a command runs; appended to FILE.
-count_connections() {
-    local file=$1
-    shift
-    : > "$SCRATCH/watched"
-    # The watcher's own connection is another program's.
-    printf "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'portolan/%%' \\\\watch 0.2\n" |
-        "$PSQL" -X -q -A -t -h 127.0.0.1 -p "$POSTGRES_PORT" -U portolan -d pulls > "$SCRATCH/watched" 2> /dev/null &
-    local watcher=$!
-    until_true 10 test -s "$SCRATCH/watched" || die 'nobody counts the connections'
-    "$@"
-    kill "$watcher" 2> /dev/null || true
-    wait "$watcher" 2> /dev/null || true
-    grep -E '^[0-9]+$' "$SCRATCH/watched" | sort -n | tail -n 1 >> "$file"
-}
-
-# pair CASE CLIENTS REPOSITORY OPTION..: the constant answer, then pulls.
-pair() {
+# trio CASE CLIENTS REPOSITORY OPTION..: the constant answer, then pulls with a token, then without.
+trio() {
     local name=$1 clients=$2 repository=$3
     shift 3
     local common=(--clients "$clients" --seconds "$SECONDS_EACH" --warm-up 1 --tags-exist)
     load "constant@$name@$round" "$repository" --scenario ping "${common[@]}"
-    count_connections "$SCRATCH/connections@$name" \
-        load "pulls@$name@$round" "$repository" --scenario manifest-tag "${common[@]}" "$@"
+    connections_during load "pulls@$name@token@$round" "$repository" --scenario manifest-tag "${common[@]}" "$@" \
+        >> "$SCRATCH/connections@$name@token"
+    connections_during load "pulls@$name@anonymous@$round" "$repository" --scenario manifest-tag --anonymous "${common[@]}" "$@" \
+        >> "$SCRATCH/connections@$name@anonymous"
 }
 
 for ((round = 1; round <= ROUNDS; round++)); do
     for clients in 1 16 64 256; do
-        pair "1,000 tags@$clients" "$clients" bench/hot --tags 1000
+        trio "1,000 tags@$clients" "$clients" bench/hot --tags 1000
     done
-    pair '1 tag@1000' 1000 bench/hot --tags 1
-    pair "$COLD tags@64" 64 bench/cold --tags "$COLD"
-    pair "$COLD tags@256" 256 bench/cold --tags "$COLD"
+    trio '1 tag@1000' 1000 bench/hot --tags 1
+    trio "$COLD tags@64" 64 bench/cold --tags "$COLD"
+    trio "$COLD tags@256" 256 bench/cold --tags "$COLD"
     say "round $round of $ROUNDS" >&2
 done
 
@@ -114,7 +91,8 @@ done
 
 # CPU ticks of Postgres, its processes of now and of before.
 postgres_ticks() {
-    cat /proc/[0-9]*/stat 2> /dev/null | sed 's/^\([0-9]*\) (.*) /\1 /' |
+    # Some end between the list of them and their turn.
+    { cat /proc/[0-9]*/stat 2> /dev/null || true; } | sed 's/^\([0-9]*\) (.*) /\1 /' |
         awk -v root="$POSTGRES_PID" '$1 == root || $3 == root {ticks += $12 + $13 + $14 + $15} END {print ticks}'
 }
 
@@ -154,27 +132,26 @@ read -r RATE LATENCY CPU < <(unbatched)
 # --- The table --------------------------------------------------------------------------------------------------------
 
 rows() {
-    local file name clients connections
+    local file name clients caller connections
     for file in "$SCRATCH"/pulls@*@1.json; do
         name=$(basename "$file" @1.json)
         name=${name#pulls@}
-        clients=${name##*@}
         connections=$(sort -n "$SCRATCH/connections@$name" | tail -n 1)
-        jq -rn --arg name "${name%@*}" --argjson clients "$clients" --argjson connections "${connections:-0}" '
-            def median: sort | .[(length - 1) / 2 | floor];
-            def figure: if . >= 100 then round elif . >= 10 then (. * 10 | round / 10) else (. * 100 | round / 100) end;
+        caller=${name##*@}
+        name=${name%@*}
+        clients=${name##*@}
+        jq -rn --arg name "${name%@*}" --arg caller "$caller" --argjson clients "$clients" --argjson connections "${connections:-0}" "$FIGURES"'
             [inputs[0]] | group_by(.scenario) | map({key: .[0].scenario, value: .}) | from_entries
             | (.ping | map(.per_second) | median) as $constant | (.["manifest-tag"] | map(.per_second) | median) as $pulls
-            | "\($clients) | \($name) | \($constant | figure) | \($pulls | figure) | \($pulls / $constant | figure) | \(.ping | map(.p99_ms) | median | figure) | \(.["manifest-tag"] | map(.p99_ms) | median | figure) | \($connections) | \(.["manifest-tag"] | map(.server_cpu_us_per_operation) | median | figure) | \([.[][] | .failed] | add) |"
-        ' "$SCRATCH/constant@$name"@*.json "$SCRATCH/pulls@$name"@*.json
-    done | sort -t'|' -k2,2 -k1,1n | sed 's/^/| /'
+            | "\($clients) | \($name) | \($caller) | \($constant | figure) | \($pulls | figure) | \($pulls / $constant | figure) | \(.ping | map(.p99_ms) | median | figure) | \(.["manifest-tag"] | map(.p99_ms) | median | figure) | \($connections) | \(.["manifest-tag"] | map(.server_cpu_us_per_operation) | median | figure) | \([.[][] | .failed] | add) |"
+        ' "$SCRATCH/constant@$name"@*.json "$SCRATCH/pulls@$name@$caller"@*.json
+    done | sort -t'|' -k2,2 -k1,1n -k3,3r | sed 's/^/| /'
 }
 
 {
-    say "Measured $(date -u +%Y-%m-%d) with \`scripts/bench.sh pulls\`: $(nproc) cores shared by clients, registry and Postgres ($("$(postgres_bin)/postgres" --version)), $ROUNDS rounds of $SECONDS_EACH s, medians."
-    say
-    say '| clients | of | constant answer/s | pulls/s | ratio | p99 ms constant | p99 ms pulls | most connections | Postgres CPU ms for 1,000 pulls | failed |'
-    say '|---|---|---|---|---|---|---|---|---|---|'
+    measured 'clients, registry and Postgres' "$ROUNDS rounds of $SECONDS_EACH s, medians. The constant answer is given to a token."
+    say '| clients | of | as | constant answer/s | pulls/s | ratio | p99 ms constant | p99 ms pulls | most connections | Postgres CPU ms for 1,000 pulls | failed |'
+    say '|---|---|---|---|---|---|---|---|---|---|---|'
     rows
     say
     say "The same statement, one key a query, $POOL connections, $COLD tags, no registry before it: $RATE/s, $LATENCY ms on average, Postgres CPU $CPU ms for 1,000."

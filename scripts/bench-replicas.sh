@@ -5,30 +5,21 @@
 # so waits at the barrier; reads are manifests by tag with a token, from the repository that is pushed to. ROUNDS and
 # SECONDS_EACH set the size of the run: about five minutes as they are.
 
-source "$(dirname "$0")/lib.sh"
+source "$(dirname "$0")/bench-lib.sh"
 
 OUT=${1:-/dev/stdout}
 ROUNDS=${ROUNDS:-2}
 SECONDS_EACH=${SECONDS_EACH:-5}
 
-[ -n "${PORTOLAN:-}" ] || "$ROOT/scripts/setup.sh" rust postgres
-export CARGO_TARGET_DIR
-CARGO_TARGET_DIR=$(target_dir)
-[ -n "${PORTOLAN:-}" ] || (cd "$ROOT" && cargo build --quiet --locked --release --bin portolan)
-PORTOLAN=${PORTOLAN:-$CARGO_TARGET_DIR/release/portolan}
-
-scratch
+bench_begin postgres
 start_postgres -c fsync=on -c shared_buffers=256MB
 CASE=0
 
-# load RESULT SCENARIO CLIENTS [OPTION..]: one run of the load generator; the result is $SCRATCH/RESULT.json.
+# load RESULT SCENARIO CLIENTS [OPTION..]
 load() {
     local name=$1 scenario=$2 clients=$3
     shift 3
-    timeout 300 "$PORTOLAN" bench "http://$REGISTRY" --repository bench/replicas --username "$ADMIN" --password "$PASSWORD" \
-        --tags 100 --scenario "$scenario" --clients "$clients" --seconds "$SECONDS_EACH" --warm-up 1 \
-        --json "$SCRATCH/$name.json" "$@" > "$SCRATCH/load.out" 2>&1 ||
-        { tail -n 5 "$SCRATCH/load.out" >&2; die "the load $name failed"; }
+    bench_load "$name" bench/replicas --tags 100 --scenario "$scenario" --clients "$clients" --seconds "$SECONDS_EACH" --warm-up 1 "$@"
 }
 
 # Reads that replicas served, and all.
@@ -37,18 +28,6 @@ reads() {
         /^portolan_pg_reads_total\{/ {all += $NF}
         /^portolan_pg_reads_total\{.*server="replica"/ {replicas += $NF}
         END {printf "%d %d\n", replicas, all}'
-}
-
-# The most connections to the primary at a moment while a command runs, on the standard output.
-connections_during() {
-    local watcher
-    printf "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'portolan/%%' \\\\watch 0.2\n" |
-        "$PSQL" -X -q -A -t -h 127.0.0.1 -p "$POSTGRES_PORT" -U portolan -d postgres > "$SCRATCH/watched" 2> /dev/null &
-    watcher=$!
-    "$@"
-    kill "$watcher" 2> /dev/null || true
-    wait "$watcher" 2> /dev/null || true
-    grep -E '^[0-9]+$' "$SCRATCH/watched" | sort -n | tail -n 1
 }
 
 # measure_case NAME REPLICAS LAG DEAD: with so many replicas, each so many ms late, and so many of them dead.
@@ -70,9 +49,7 @@ measure_case() {
         most=$(connections_during load "get@$CASE@$round" manifest-tag 64 --tags-exist)
         read -r served all < <(reads)
     done
-    jq -rn --arg name "$name" --argjson served $((served - served_before)) --argjson all $((all - all_before)) --argjson most "${most:-0}" '
-        def median: sort | .[(length - 1) / 2 | floor];
-        def figure: if . >= 100 then round elif . >= 10 then (. * 10 | round / 10) else (. * 100 | round / 100) end;
+    jq -rn --arg name "$name" --argjson served $((served - served_before)) --argjson all $((all - all_before)) --argjson most "${most:-0}" "$FIGURES"'
         [inputs[0]] as $all_runs | $all_runs[0] as $first | $all_runs[1:] | group_by(.scenario)
         | map({key: .[0].scenario, value: .}) | from_entries
         | (.["manifest-put"]) as $put | (.["manifest-tag"]) as $get
@@ -85,8 +62,6 @@ measure_case() {
     say "$name" >&2
 }
 
-PSQL=$(postgres_bin)/psql
-[ -x "$PSQL" ] || PSQL=psql
 measure_case 'no replica' 0 0 0
 measure_case 'one' 1 0 0
 for lag in 0 50 300 2000; do
@@ -96,8 +71,7 @@ measure_case 'two, one of them dead' 2 0 1
 measure_case 'one, dead' 1 0 1
 
 {
-    say "Measured $(date -u +%Y-%m-%d) with \`scripts/bench.sh replicas\`: $(nproc) cores shared by clients, registry and all servers ($("$(postgres_bin)/postgres" --version)), $ROUNDS rounds of $SECONDS_EACH s, medians. Pushes by 4 clients, the first 6 s after the change in a column of their own; reads by 64."
-    say
+    measured 'clients, registry and all servers' "$ROUNDS rounds of $SECONDS_EACH s, medians. Pushes by 4 clients, the first ones after the change in a column of their own; reads by 64."
     say '| replicas | push p99 ms, at first | push p50 ms | push p99 ms | reads/s | read p99 ms | reads served by replicas | most connections to the primary | failed |'
     say '|---|---|---|---|---|---|---|---|---|'
     cat "$SCRATCH/table"

@@ -45,7 +45,7 @@ impl Reader {
 }
 
 impl Read for Reader {
-    /// Cancel safe as [`Servers::list`]; whoever goes away is not counted.
+    /// Cancel safe: whoever goes away leaves the queue, and is not counted.
     async fn query(
         &self,
         statement: &'static Statement,
