@@ -74,22 +74,6 @@ pub struct DigestKey {
     pub principal: Principal,
 }
 
-fn digest_columns(keys: &[&DigestKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
-    let mut columns = key_columns(keys.iter().map(|key| (&key.path, &key.principal)));
-    let digests: Vec<Vec<u8>> = keys
-        .iter()
-        .map(|key| key.digest.as_bytes().to_vec())
-        .collect();
-    columns.push(Box::new(digests));
-    columns
-}
-
-fn decode(row: &Row) -> Result<(Access, Option<ManifestRow>), tokio_postgres::Error> {
-    let access = Access::decode(row, 1)?;
-    let manifest = ManifestRow::decode_for(&access, row, 1 + Access::COLUMNS)?;
-    Ok((access, manifest))
-}
-
 macro_rules! resolve_digest {
     ($hidden:literal) => {
         concat!(
@@ -142,11 +126,19 @@ impl PointRead for ResolveDigest {
     }
 
     fn columns(keys: &[&DigestKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
-        digest_columns(keys)
+        let mut columns = key_columns(keys.iter().map(|key| (&key.path, &key.principal)));
+        let digests: Vec<Vec<u8>> = keys
+            .iter()
+            .map(|key| key.digest.as_bytes().to_vec())
+            .collect();
+        columns.push(Box::new(digests));
+        columns
     }
 
     fn decode(row: &Row) -> Result<Self::Row, tokio_postgres::Error> {
-        decode(row)
+        let access = Access::decode(row, 1)?;
+        let manifest = ManifestRow::decode_for(&access, row, 1 + Access::COLUMNS)?;
+        Ok((access, manifest))
     }
 }
 
@@ -188,23 +180,24 @@ impl PointRead for ResolveDigestHead {
         ),
     );
 
+    // All but the statement is as for GET.
     fn party(key: &DigestKey) -> u64 {
-        key.principal.party()
+        ResolveDigest::party(key)
     }
 
     fn key_bytes(key: &DigestKey) -> usize {
-        size_of::<DigestKey>() + key.path.as_str().len()
+        ResolveDigest::key_bytes(key)
     }
 
     fn is_absent(row: Option<&Self::Row>) -> bool {
-        row.is_none_or(|(access, found)| access.is_absent(found.as_ref()))
+        ResolveDigest::is_absent(row)
     }
 
     fn columns(keys: &[&DigestKey]) -> Vec<Box<dyn ToSql + Sync + Send>> {
-        digest_columns(keys)
+        ResolveDigest::columns(keys)
     }
 
     fn decode(row: &Row) -> Result<Self::Row, tokio_postgres::Error> {
-        decode(row)
+        ResolveDigest::decode(row)
     }
 }

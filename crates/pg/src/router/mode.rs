@@ -2,9 +2,9 @@
 //!
 //! | mode | the primary says | a replica proves | for |
 //! | --- | --- | --- | --- |
-//! | [`Wal`] | how far its log is flushed | how far it has replayed | Postgres |
-//! | [`Beacon`] | the next value of a counter row | that it shows that value | Aurora, where positions are not told |
-//! | [`ReadIndex`] | as [`Wal`], again for every batch | as [`Wal`] | machines whose clocks cannot be trusted |
+//! | [`FreshnessMode::Wal`] | how far its log is flushed | how far it has replayed | Postgres |
+//! | [`FreshnessMode::Beacon`] | the next value of a counter row | that it shows that value | Aurora, where positions are not told |
+//! | [`FreshnessMode::ReadIndex`] | as the first, again for every batch | as the first | machines whose clocks cannot be trusted |
 
 use std::fmt;
 
@@ -57,17 +57,22 @@ pub(crate) trait Freshness: fmt::Debug + Send + Sync {
 impl FreshnessMode {
     pub(crate) fn of_process(self, process: Uuid) -> Box<dyn Freshness> {
         match self {
-            Self::Wal => Box::new(Wal),
+            Self::Wal => Box::new(Log { keeps_floors: true }),
             Self::Beacon => Box::new(Beacon { slot: process }),
-            Self::ReadIndex => Box::new(ReadIndex),
+            Self::ReadIndex => Box::new(Log {
+                keeps_floors: false,
+            }),
         }
     }
 }
 
+/// Positions in the log, for [`FreshnessMode::Wal`] and [`FreshnessMode::ReadIndex`].
 #[derive(Debug)]
-struct Wal;
+struct Log {
+    keeps_floors: bool,
+}
 
-impl Freshness for Wal {
+impl Freshness for Log {
     fn now(&self) -> &'static Statement {
         &NOW_BY_LOG
     }
@@ -81,7 +86,7 @@ impl Freshness for Wal {
     }
 
     fn keeps_floors(&self) -> bool {
-        true
+        self.keeps_floors
     }
 }
 
@@ -106,26 +111,5 @@ impl Freshness for Beacon {
 
     fn keeps_floors(&self) -> bool {
         true
-    }
-}
-
-#[derive(Debug)]
-struct ReadIndex;
-
-impl Freshness for ReadIndex {
-    fn now(&self) -> &'static Statement {
-        &NOW_BY_LOG
-    }
-
-    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
-        Vec::new()
-    }
-
-    fn proof(&self) -> &'static Statement {
-        &PROOF_BY_LOG
-    }
-
-    fn keeps_floors(&self) -> bool {
-        false
     }
 }
