@@ -251,3 +251,32 @@ fn what_to_do(error: &portolan_blobs::Error) -> &'static str {
         _ => "see the store's log, and the section `storage` of the configuration",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_blobs::{BlobRead as _, DirectoryStore};
+
+    #[tokio::test]
+    async fn what_a_killed_doctor_left_is_removed_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(DirectoryStore::open(folder.path()).unwrap());
+        let probe = Probe {
+            store: store.clone(),
+            content: vec![1; SIZE].into(),
+            whole: key("whole", 3),
+            parts: key("parts", 3),
+        };
+        for key in [&probe.whole, &probe.parts] {
+            let old = Content::Bytes(Bytes::from_static(b"old"));
+            store.put(key, old, None).await.unwrap();
+        }
+        store.begin_multipart(&probe.parts).await.unwrap();
+        for finding in probe.run(true).await {
+            assert_eq!(finding.level, super::super::Level::Good, "{finding}");
+        }
+        for key in [&probe.whole, &probe.parts] {
+            assert_eq!(store.size(key).await.unwrap(), None);
+        }
+    }
+}
