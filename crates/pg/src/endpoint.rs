@@ -77,6 +77,11 @@ impl Endpoint {
         }
     }
 
+    /// The role that it names.
+    pub(crate) fn role(&self) -> Option<String> {
+        self.config.get_user().map(str::to_owned)
+    }
+
     /// Reads `postgres://user:password@host:port/database?sslmode=…&sslrootcert=…`; a Unix socket is
     /// `postgres://user@/database?host=/folder`.
     ///

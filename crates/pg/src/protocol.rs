@@ -72,6 +72,13 @@ pub(crate) static PROOF_BY_BEACON: Statement = Statement {
     types: &[],
 };
 
+/// Removes the slot `$1`.
+pub(crate) static FORGET_BEACON: Statement = Statement {
+    name: "protocol.forget_beacon",
+    sql: "DELETE FROM portolan_pg.beacon AS b WHERE b.slot = $1",
+    types: &[Type::UUID],
+};
+
 /// What a server is, where no point read says so.
 pub(crate) static STANDING: Statement = Statement {
     name: "protocol.standing",
@@ -359,6 +366,7 @@ pub fn statements() -> impl Iterator<Item = &'static Statement> {
         &NOW_BY_BEACON,
         &PROOF_BY_LOG,
         &PROOF_BY_BEACON,
+        &FORGET_BEACON,
         &STANDING,
         &REGISTER,
         &VOTE,

@@ -19,6 +19,8 @@ static SERVER: Statement = Statement {
 SELECT current_setting('server_version') AS version
      , session_user::text AS role
      , current_database()::text AS database
+     -- NULL where no schema of the path is there, or none is granted.
+     , coalesce(current_schema()::text, 'public') AS schema
      , current_setting('max_connections')::bigint
        - current_setting('superuser_reserved_connections')::bigint
        -- Since Postgres 16.
@@ -68,6 +70,8 @@ pub struct Survey {
     pub role_limit: Option<u64>,
     /// The database they are in.
     pub database: String,
+    /// Where its tables are.
+    pub schema: String,
     /// Whether the fleet's connections fit.
     pub budget: Budget,
     /// What the sessions have that they must not. Behind a pooler these are the role's settings.
@@ -159,6 +163,7 @@ impl Router {
             },
             role,
             database,
+            schema: server.try_get("schema")?,
         })
     }
 }

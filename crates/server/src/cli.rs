@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
+use crate::output::Format;
 use crate::{admin, bench, quickstart, read_only};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -51,9 +52,9 @@ pub(crate) enum Command {
     },
     /// Look at the database, its replicas and the store as this configuration reaches them, and say what is wrong and what to do.
     Doctor {
-        /// Print JSON instead of lines.
-        #[arg(long)]
-        json: bool,
+        /// How to print it.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
         #[command(flatten)]
         config: ConfigFile,
     },

@@ -32,7 +32,6 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use cli::{Cli, Command};
 use config::{Invalid, Need};
-use output::Format;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -104,10 +103,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Admin { task, config } => admin::run(task, config.file.as_deref()).await,
         Command::ReadOnly { task, config } => read_only::run(task, config.file.as_deref()).await,
-        Command::Doctor { json, config } => {
-            let format = if json { Format::Json } else { Format::Table };
-            doctor::run(config.file.as_deref(), format).await
-        }
+        Command::Doctor { output, config } => doctor::run(config.file.as_deref(), output).await,
         Command::Quickstart(args) => quickstart::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     }

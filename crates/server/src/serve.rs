@@ -6,7 +6,7 @@
 //! The end is in [`crate::shutdown`].
 
 use crate::config::{self, Config, Need, Role};
-use crate::doctor::{self, Place, advice};
+use crate::doctor::{self, Grantee, Place, advice};
 use crate::health::{Health, Phase};
 use crate::instruments::Instruments;
 use crate::layer::request_id::RequestIds;
@@ -258,7 +258,7 @@ impl Process {
 
 /// Says at the start what is wrong with the configured replicas; what becomes of them later is counted.
 async fn say_of_replicas(database: &Router) {
-    for finding in doctor::reached(&database.reach_replicas().await) {
+    for finding in doctor::reached(&database.reach_replicas().await, &Grantee::of(database)) {
         tracing::warn!("{finding}");
     }
 }
@@ -280,14 +280,14 @@ async fn await_database(
             Ok(survey) => return Ok(survey),
             Err(portolan_metadata::Error::Pg(error)) if may_pass(&error) => error,
             Err(portolan_metadata::Error::Pg(error)) => {
-                let advice = advice(&error, Place::Primary);
+                let advice = advice(&error, Place::Primary, &Grantee::of(database));
                 return Err(anyhow::anyhow!("{:#}; {advice}", anyhow::Error::new(error)));
             }
             Err(error) => return Err(error.into()),
         };
         if reminded.is_none_or(|last| last.elapsed() >= REMIND_EVERY) {
             reminded = Some(tokio::time::Instant::now());
-            let advice = advice(&error, Place::Primary);
+            let advice = advice(&error, Place::Primary, &Grantee::of(database));
             let error = format!("{:#}", anyhow::Error::new(error));
             tracing::warn!(error, advice, "waiting for the database: {error}; {advice}");
         }

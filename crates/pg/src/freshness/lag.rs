@@ -140,8 +140,8 @@ mod tests {
         trail
     }
 
-    fn at_most(milliseconds: u64) -> Option<Duration> {
-        Some(Duration::from_millis(milliseconds))
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
     }
 
     #[test]
@@ -162,9 +162,9 @@ mod tests {
     fn age_counts_from_the_last_poll_that_was_not_beyond_the_replica() {
         let trail = trail([(0, 10), (100, 20), (200, 20), (300, 30)]);
         let age = |mark| trail.age(E, Mark(mark), at(400));
-        assert_eq!(age(31), at_most(100));
-        assert_eq!(age(25), at_most(200));
-        assert_eq!(age(10), at_most(400));
+        assert_eq!(age(31), Some(ms(100)));
+        assert_eq!(age(25), Some(ms(200)));
+        assert_eq!(age(10), Some(ms(400)));
         assert_eq!(age(9), None);
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let trail = trail([(0, 10), (60_000, 10)]);
         let now = at(60_001);
         assert_eq!(trail.behind(E, Mark(10), now), Some(Duration::ZERO));
-        assert_eq!(trail.age(E, Mark(10), now), at_most(1));
+        assert_eq!(trail.age(E, Mark(10), now), Some(ms(1)));
     }
 
     #[test]

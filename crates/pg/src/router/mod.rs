@@ -97,6 +97,8 @@ pub(crate) struct Servers {
 /// The primary's connections, and the lanes over them.
 #[derive(Debug)]
 struct PrimaryServer {
+    /// Who we log in as.
+    role: Option<String>,
     pool: Arc<Pool>,
     lanes: Lanes<PrimaryGuard>,
 }
@@ -173,6 +175,7 @@ impl Router {
             begin(&policy, policy.limits.background),
             begin_control(&policy),
         );
+        let role = primary.role();
         let pool = Arc::new(Pool::new(
             Role::Primary,
             primary,
@@ -217,6 +220,7 @@ impl Router {
         let guard = Arc::new(PrimaryGuard::new(Arc::clone(&knowledge)));
         let servers = Arc::new(Servers {
             primary: PrimaryServer {
+                role,
                 lanes: Lanes::new(&pool, clock, guard),
                 pool,
             },
@@ -339,6 +343,32 @@ impl Router {
                 .replicas
                 .iter()
                 .any(|replica| replica.guard.sight.is_reachable())
+    }
+
+    /// As [`Router::close`], and leaves no row of this process behind. Only for one that has changed nothing: a counter
+    /// that begins anew makes a replica look further than it is, and whoever waits for it would be told so.
+    ///
+    /// Cancel safe as [`Router::close`].
+    pub async fn close_without_trace(&self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        // No poll brings the row back.
+        self.tasks.wait().await;
+        if let Some(forget) = self.servers.mode.forget() {
+            let forgotten = async {
+                let lease = self.servers.primary.pool.acquire(Share::Control).await?;
+                lease.query(forget, &self.servers.mode.parameters()).await
+            };
+            if let Err(error) = forgotten.await {
+                tracing::debug!(%error, "the row of this process stays");
+            }
+        }
+        self.close().await;
+    }
+
+    /// The role that `database.primary` logs in as, if it names one.
+    pub fn primary_role(&self) -> Option<&str> {
+        self.servers.primary.role.as_deref()
     }
 
     /// Sends everybody away who waits, closes the connections, and returns when those still lent have come back.

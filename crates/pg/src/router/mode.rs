@@ -12,7 +12,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::{
-    protocol::{NOW_BY_BEACON, NOW_BY_LOG, PROOF_BY_BEACON, PROOF_BY_LOG},
+    protocol::{FORGET_BEACON, NOW_BY_BEACON, NOW_BY_LOG, PROOF_BY_BEACON, PROOF_BY_LOG},
     statement::Statement,
 };
 
@@ -52,6 +52,11 @@ pub(crate) trait Freshness: fmt::Debug + Send + Sync {
     /// Whether a floor may be used for as long as its lease lasts; otherwise each batch asks for one of its own, which
     /// needs no member list, because no writer waits for it.
     fn keeps_floors(&self) -> bool;
+
+    /// The statement that removes what [`Freshness::now`] has written for this process, with the same parameters.
+    fn forget(&self) -> Option<&'static Statement> {
+        None
+    }
 }
 
 impl FreshnessMode {
@@ -90,7 +95,7 @@ impl Freshness for Log {
     }
 }
 
-/// The slot is never deleted and never set back.
+/// The slot is never set back; and deleted only by a process that nobody has read or written through.
 #[derive(Debug)]
 struct Beacon {
     slot: Uuid,
@@ -111,5 +116,9 @@ impl Freshness for Beacon {
 
     fn keeps_floors(&self) -> bool {
         true
+    }
+
+    fn forget(&self) -> Option<&'static Statement> {
+        Some(&FORGET_BEACON)
     }
 }

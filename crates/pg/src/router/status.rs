@@ -141,13 +141,13 @@ struct Membership {
 
 impl Membership {
     /// The row of a replica; of one that has not answered, by the address in its row.
-    fn of(&self, server: Option<ServerId>, endpoint: &str) -> Option<&Member> {
-        self.members.iter().find(|member| match &server {
-            Some(server) => member.server == *server,
-            None => {
-                let address = member.server.as_str().rsplit_once('/');
-                address.is_some_and(|(address, _)| address == endpoint)
-            }
+    fn of(&self, server: Option<&ServerId>, endpoint: &str) -> Option<&Member> {
+        let address = |member: &Member| {
+            let address = member.server.as_str().rsplit_once('/');
+            address.is_some_and(|(address, _)| address == endpoint)
+        };
+        self.members.iter().find(|member| {
+            server.map_or_else(|| address(member), |server| member.server == *server)
         })
     }
 }
@@ -208,14 +208,15 @@ impl Servers {
         let lag = sight
             .observation()
             .and_then(|seen| self.knowledge.lag(&seen));
-        let member = membership.of(sight.server(), &replica.name);
+        let server = sight.server();
+        let member = membership.of(server.as_ref(), &replica.name);
         let is_other = |other: &&Member| Some(&other.server) != member.map(|own| &own.server);
         let mut others = membership.members.iter().filter(is_other);
-        let server = member.map(|member| member.server.clone());
+        let server = server.or(member.map(|member| member.server.clone()));
         let resting = sight.resting();
         ReplicaStatus {
             endpoint: replica.name.clone(),
-            server: server.or(sight.server()).map(|server| server.to_string()),
+            server: server.map(|server| server.to_string()),
             state: member.map(|member| match member.service {
                 Service::Serving => "serving",
                 Service::Draining { .. } => "draining",

@@ -1,6 +1,6 @@
 //! What to do about a database that cannot be used: the one place that says so, for the start and for the doctor.
 
-use portolan_pg::{DialError, Error};
+use portolan_pg::{DialError, Error, Router, Survey};
 
 /// Which of the configured servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,30 +37,63 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What to do about it.
-pub(crate) fn advice(error: &Error, place: Place) -> String {
+pub(crate) fn advice(error: &Error, place: Place, grantee: &Grantee) -> String {
     match error {
-        Error::Unavailable { source, .. } => about_dial(source, place),
+        Error::Unavailable { source, .. } => about_dial(source, place, grantee),
         error if error.is_overload() => {
             "the connections that there may be are all busy: see the budget above, and what holds them".to_owned()
         }
         error => match error.sqlstate() {
-            Some(state) if state.code() == "42501" => lacks_rights(),
+            Some(state) if state.code() == "42501" => grantee.grants(),
             _ => format!("see the server's log; `{}` leads there", place.key()),
         },
     }
 }
 
-fn lacks_rights() -> String {
-    "grant the role what the registry needs: `GRANT USAGE ON SCHEMA public, portolan_pg TO …; \
-     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, portolan_pg TO …; \
-     GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO …`, or run `portolan migrate up` as this role"
-        .to_owned()
+/// Whom rights are granted to, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Grantee {
+    role: String,
+    schema: String,
 }
 
-fn about_dial(error: &DialError, place: Place) -> String {
+impl Grantee {
+    /// By the configuration, while the database lets nobody ask.
+    pub(crate) fn of(router: &Router) -> Self {
+        Self {
+            role: router.primary_role().map_or("…".to_owned(), quoted),
+            schema: quoted("public"),
+        }
+    }
+
+    /// As the database says.
+    pub(crate) fn surveyed(survey: &Survey) -> Self {
+        Self {
+            role: quoted(&survey.role),
+            schema: quoted(&survey.schema),
+        }
+    }
+
+    /// Everything that the registry needs.
+    pub(crate) fn grants(&self) -> String {
+        let Self { role, schema } = self;
+        format!(
+            "grant the role what the registry needs: `GRANT USAGE ON SCHEMA {schema}, portolan_pg TO {role}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema}, portolan_pg TO {role}; \
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}`, or run `portolan migrate up` as this role"
+        )
+    }
+}
+
+/// A name as SQL takes it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn about_dial(error: &DialError, place: Place, grantee: &Grantee) -> String {
     let key = place.key();
     match error {
-        DialError::Refused(_) => about_refusal(error, place),
+        DialError::Refused(_) => about_refusal(error, place, grantee),
         DialError::TimedOut { .. } | DialError::Slow { .. } => format!(
             "nothing answers in time: see whether the address in `{key}` is right and a firewall lets this machine through"
         ),
@@ -80,7 +113,7 @@ fn about_dial(error: &DialError, place: Place) -> String {
 }
 
 /// By the code that the server refused with.
-fn about_refusal(error: &DialError, place: Place) -> String {
+fn about_refusal(error: &DialError, place: Place, grantee: &Grantee) -> String {
     let key = place.key();
     let code = match error.sqlstate() {
         Some(state) => state.code(),
@@ -92,8 +125,9 @@ fn about_refusal(error: &DialError, place: Place) -> String {
         ),
         "3D000" => format!("correct the database's name in `{key}`, or create it"),
         "42501" => format!(
-            "`GRANT CONNECT ON DATABASE … TO …`; and {}",
-            lacks_rights()
+            "`GRANT CONNECT ON DATABASE … TO {}`; and {}",
+            grantee.role,
+            grantee.grants()
         ),
         "53300" => "no connection is left for this role: end sessions of other programs, raise `max_connections` or the \
              role's `CONNECTION LIMIT`, or lower `database.pool.max` times `database.pool.processes`"
@@ -113,6 +147,15 @@ mod tests {
 
     #[test]
     fn an_old_server_and_one_in_the_wrong_place_are_explained() {
+        let nobody = Grantee {
+            role: quoted("a-b"),
+            schema: quoted("public"),
+        };
+        assert!(
+            nobody
+                .grants()
+                .contains("SCHEMA \"public\", portolan_pg TO \"a-b\";")
+        );
         let of = |source| Error::Unavailable {
             retry_after: Duration::from_secs(1),
             source,
@@ -121,11 +164,11 @@ mod tests {
             version: 140_009,
             oldest: 150_000,
         });
-        assert!(advice(&old, Place::Primary).starts_with("upgrade the server"));
+        assert!(advice(&old, Place::Primary, &nobody).starts_with("upgrade the server"));
         assert!(chain(&old).contains("140009"), "{}", chain(&old));
         let standby = of(DialError::WrongRole {
             expected: Role::Primary,
         });
-        assert!(advice(&standby, Place::Primary).contains("leads to a standby"));
+        assert!(advice(&standby, Place::Primary, &nobody).contains("leads to a standby"));
     }
 }

@@ -2,7 +2,8 @@
 //! do about it.
 //!
 //! It looks with the eyes of this machine and this configuration; what a running process sees is at `/doctor` of its private
-//! listener, in the same words, but for the store. It changes nothing but two objects in the store, which it removes again.
+//! listener, in the same words, but for the store. It changes nothing but two objects in the store, which it removes again; in read-only mode
+//! not even these.
 
 mod advice;
 mod finding;
@@ -11,7 +12,7 @@ mod replicas;
 mod store;
 mod view;
 
-pub(crate) use advice::{Place, advice};
+pub(crate) use advice::{Grantee, Place, advice};
 pub(crate) use finding::{Level, Report};
 pub(crate) use primary::judge as judge_primary;
 pub(crate) use replicas::reached;
@@ -19,6 +20,7 @@ pub(crate) use replicas::reached;
 use crate::config::{self, Config, Need};
 use crate::output::{self, Format};
 use crate::{telemetry, wire};
+use portolan_metadata::read_only;
 use portolan_pg::{Metrics, Policy, ReplicaStatus, Router, Status};
 use rand::rngs::StdRng;
 use std::num::NonZeroU32;
@@ -40,7 +42,7 @@ pub(crate) async fn run(file: Option<&Path>, format: Format) -> anyhow::Result<E
     let policy = patient(wire::policy(&config, "doctor")?);
     let router = wire::database_with(&config, policy, Metrics::unregistered(), &mut random)?;
     let report = examine(&config, &router, &mut random).await;
-    router.close().await;
+    router.close_without_trace().await;
     output::print(&report, format)?;
     Ok(if report.well {
         ExitCode::SUCCESS
@@ -58,8 +60,18 @@ fn patient(mut policy: Policy) -> Policy {
 
 async fn examine(config: &Config, router: &Router, random: &mut StdRng) -> Report {
     let mut report = look(router, wire::processes(config)).await;
-    report.add(store::examine(config, random).await);
+    let may_write = !is_read_only(router).await;
+    report.add(store::examine(config, may_write, random).await);
     report
+}
+
+/// Whether everything is to stay as it is. A primary that does not answer has not said so.
+async fn is_read_only(router: &Router) -> bool {
+    let mode = async {
+        let primary = router.read_primary().await?;
+        read_only::current(&primary).await
+    };
+    mode.await.is_ok_and(|mode| mode.is_some())
 }
 
 /// Looks at the database's servers through `router`, for the command and for a running process alike.
@@ -68,7 +80,7 @@ pub(crate) async fn look(router: &Router, processes: NonZeroU32) -> Report {
     let mut findings = primary::examine(router, processes).await;
     let contacts = router.reach_replicas().await;
     let status = watched(router).await;
-    findings.extend(replicas::judge(&status, &contacts));
+    findings.extend(replicas::judge(&status, &contacts, &Grantee::of(router)));
     Report::new(findings, View::from(&status))
 }
 

@@ -1,6 +1,6 @@
 //! The primary: who it is, whether the fleet fits, and whether everything of ours in it is as it must be.
 
-use super::advice::{Place, advice, chain};
+use super::advice::{Grantee, Place, advice, chain};
 use super::finding::Finding;
 use portolan_metadata::{Error, migrate, read_only, rights};
 use portolan_pg::{Durability, Router, Survey, Verdict};
@@ -14,16 +14,17 @@ pub(crate) async fn examine(router: &Router, processes: NonZeroU32) -> Vec<Findi
     let survey = match router.survey(processes).await {
         Ok(survey) => survey,
         Err(error) => {
-            let advice = advice(&error, Place::Primary);
+            let advice = advice(&error, Place::Primary, &Grantee::of(router));
             return vec![Finding::problem("primary", chain(&error), advice)];
         }
     };
     let mut findings = judge(&survey);
-    match inside(router).await {
+    let grantee = Grantee::surveyed(&survey);
+    match inside(router, &grantee).await {
         Ok(more) => findings.extend(more),
         Err(error) => {
             let advice = match &error {
-                Error::Pg(error) => advice(error, Place::Primary),
+                Error::Pg(error) => advice(error, Place::Primary, &grantee),
                 _ => "see the message".to_owned(),
             };
             findings.push(Finding::problem("primary", chain(&error), advice));
@@ -84,7 +85,7 @@ fn budget(survey: &Survey) -> Finding {
 }
 
 /// What needs the registry's own tables.
-async fn inside(router: &Router) -> Result<Vec<Finding>, Error> {
+async fn inside(router: &Router, grantee: &Grantee) -> Result<Vec<Finding>, Error> {
     let primary = router.read_primary().await?;
     let step = match migrate::check(&primary).await {
         Ok(step) => step,
@@ -107,11 +108,13 @@ async fn inside(router: &Router) -> Result<Vec<Finding>, Error> {
             "the role lacks {} rights: {}{}",
             missing.len(),
             named.join(", "),
-            if missing.len() > NAMED_RIGHTS { ", …" } else { "" }
+            if missing.len() > NAMED_RIGHTS {
+                ", …"
+            } else {
+                ""
+            }
         );
-        let advice = "`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, portolan_pg TO …; \
-                      GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO …`";
-        Finding::problem("rights", found, advice)
+        Finding::problem("rights", found, grantee.grants())
     });
     if read_only::current(&primary).await?.is_some() {
         findings.push(Finding::warning(

@@ -1,23 +1,24 @@
 //! The replicas: whether this process reaches them, who they are, how late, and what each kind of read would use now.
 
-use super::advice::{Place, advice, chain};
+use super::advice::{Grantee, Place, advice, chain};
 use super::finding::Finding;
 use portolan_pg::{
     FreshnessMode, PrimaryReason, ReadStatus, ReplicaContact, ReplicaStatus, Status,
 };
 
 /// What is wrong with connecting to each; the start says the same.
-pub(crate) fn reached(contacts: &[ReplicaContact]) -> Vec<Finding> {
+pub(crate) fn reached(contacts: &[ReplicaContact], grantee: &Grantee) -> Vec<Finding> {
     let all = 0..contacts.len();
-    all.filter_map(|index| trouble(contacts, index)).collect()
+    all.filter_map(|index| trouble(contacts, index, grantee))
+        .collect()
 }
 
-fn trouble(contacts: &[ReplicaContact], index: usize) -> Option<Finding> {
+fn trouble(contacts: &[ReplicaContact], index: usize, grantee: &Grantee) -> Option<Finding> {
     let contact = contacts.get(index)?;
     let about = about(&contact.endpoint);
     match &contact.server {
         Err(error) => {
-            let advice = advice(error, Place::Replica);
+            let advice = advice(error, Place::Replica, grantee);
             Some(Finding::problem(about, chain(error), advice))
         }
         Ok(server) => {
@@ -35,10 +36,14 @@ fn about(endpoint: &str) -> String {
 }
 
 /// What is known of each, what it costs, and what follows for reads.
-pub(crate) fn judge(status: &Status, contacts: &[ReplicaContact]) -> Vec<Finding> {
+pub(crate) fn judge(
+    status: &Status,
+    contacts: &[ReplicaContact],
+    grantee: &Grantee,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, (contact, known)) in contacts.iter().zip(&status.replicas).enumerate() {
-        if let Some(mut finding) = trouble(contacts, index) {
+        if let Some(mut finding) = trouble(contacts, index, grantee) {
             if contact.server.is_err() {
                 finding.found = format!("{}; {}", finding.found, cost(known, status));
             }

@@ -20,13 +20,16 @@ use std::time::Duration;
 
 /// What is stored and read back: more than a header, and nothing to anybody's bill.
 const SIZE: usize = 4 << 10;
+/// Where it may be stored: what is left by doctors that were killed is never more than two objects for each, and whoever
+/// comes by there next removes it. Two that run at once hardly meet.
+const PLACES: u32 = 64;
 /// A part of it.
 const RANGE: RangeInclusive<u64> = 1_000..=1_999;
 /// Longest for one step. The client of the store tries again by itself meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks at it.
-pub(crate) async fn examine(config: &Config, random: &mut StdRng) -> Vec<Finding> {
+pub(crate) async fn examine(config: &Config, may_write: bool, random: &mut StdRng) -> Vec<Finding> {
     let store = match wire::store(config).await {
         Ok(store) => store,
         Err(error) => {
@@ -34,22 +37,27 @@ pub(crate) async fn examine(config: &Config, random: &mut StdRng) -> Vec<Finding
             return vec![Finding::problem("store", format!("{error:#}"), advice)];
         }
     };
+    if !may_write {
+        let about = "reach it (nothing is written in read-only mode)";
+        let reached = step(about, async { Ok(store.probe().await?) });
+        return vec![reached.await.finding()];
+    }
     let mut bytes = vec![0; SIZE];
     random.fill(&mut bytes[..]);
+    let place = random.random_range(0..PLACES);
     let probe = Probe {
         store,
         content: bytes.into(),
-        whole: key(random),
-        parts: key(random),
+        whole: key("whole", place),
+        parts: key("parts", place),
     };
     probe.run(config.storage.redirect).await
 }
 
 /// Beside the blobs, so that what a crash leaves is seen to be nobody's.
-fn key(random: &mut StdRng) -> StorageKey {
-    let name = hex::encode(random.random::<[u8; 16]>());
-    let key = format!("doctor/{name}").parse();
-    key.expect("hexadecimal digits are a key")
+fn key(object: &str, place: u32) -> StorageKey {
+    let key = format!("doctor/{object}-{place}").parse();
+    key.expect("letters and digits are a key")
 }
 
 struct Probe {
@@ -62,6 +70,8 @@ struct Probe {
 impl Probe {
     async fn run(&self, redirect: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
+        // A key is written once. What cannot be deleted is told at the end.
+        let _ = step("clear", self.delete()).await;
         let stored = step("put an object", self.put()).await;
         let there = stored.is_good();
         findings.push(stored.finding());
@@ -239,5 +249,34 @@ fn what_to_do(error: &portolan_blobs::Error) -> &'static str {
         Error::Full(_) => "make room in the store",
         Error::NotFound => "see whether the bucket in `storage.s3.bucket` is there",
         _ => "see the store's log, and the section `storage` of the configuration",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_blobs::{BlobRead as _, DirectoryStore};
+
+    #[tokio::test]
+    async fn what_a_killed_doctor_left_is_removed_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(DirectoryStore::open(folder.path()).unwrap());
+        let probe = Probe {
+            store: store.clone(),
+            content: vec![1; SIZE].into(),
+            whole: key("whole", 3),
+            parts: key("parts", 3),
+        };
+        for key in [&probe.whole, &probe.parts] {
+            let old = Content::Bytes(Bytes::from_static(b"old"));
+            store.put(key, old, None).await.unwrap();
+        }
+        store.begin_multipart(&probe.parts).await.unwrap();
+        for finding in probe.run(true).await {
+            assert_eq!(finding.level, super::super::Level::Good, "{finding}");
+        }
+        for key in [&probe.whole, &probe.parts] {
+            assert_eq!(store.size(key).await.unwrap(), None);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What one process knows of the database's servers, as JSON: for `portolan doctor --json`, and for `/doctor` of the
+//! What one process knows of the database's servers, as JSON: for `portolan doctor -o json`, and for `/doctor` of the
 //! private listener.
 
 use portolan_pg::{ReadStatus, ReplicaStatus, Status};

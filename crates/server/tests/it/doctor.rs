@@ -102,10 +102,17 @@ async fn what_is_well_is_said_to_be_and_the_running_process_says_what_it_sees() 
     );
     assert_eq!(fleet.app.objects(), objects);
 
-    let json = run(fleet.app.command().args(["doctor", "--json"])).stdout;
+    let json = run(fleet.app.command().args(["doctor", "-o", "json"])).stdout;
     let json: Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(json["well"], true);
     assert_eq!(json["servers"]["replicas"][0]["state"], "serving");
+
+    run(fleet.app.command().args(["read-only", "on"]));
+    let said = fleet.app.doctor(&[]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    said.finding("ok       store: reach it (nothing is written in read-only mode)");
+    assert!(!said.text.contains("put an object"), "{}", said.text);
+    run(fleet.app.command().args(["read-only", "off"]));
 
     let page = Client::new(fleet.app.private());
     eventually("the process names the replica for its reads", async || {
@@ -138,6 +145,14 @@ async fn a_replica_that_is_late_or_gone_is_told_with_what_it_costs() {
     let said = fleet.app.doctor(&[("DATABASE__FRESHNESS", "read_index")]);
     let said = said.finding(&well);
     assert!(said.contains("which needs no place in this mode"), "{said}");
+    let said = fleet.app.doctor(&[("DATABASE__FRESHNESS", "beacon")]);
+    let said = said.finding(&well);
+    assert!(said.contains("not in service yet"), "{said}");
+    let left = fleet
+        .app
+        .count("SELECT count(*) FROM portolan_pg.beacon")
+        .await;
+    assert_eq!(left, 0, "rows of processes that are gone");
 
     let name = repository("late");
     push(&fleet.app.admin(), &name, "v1", &Image::random(3)).await;
@@ -262,8 +277,10 @@ async fn a_primary_that_lets_us_in_and_is_not_as_it_must_be_is_explained() {
 
     let session = app.database().session().await;
     let other = as_role(app.database(), "half", "CONNECTION LIMIT 100").await;
-    app.doctor_at(&other)
-        .problem("primary", &["permission denied", "GRANT USAGE ON SCHEMA"]);
+    app.doctor_at(&other).problem(
+        "primary",
+        &["permission denied", "GRANT USAGE ON SCHEMA", "TO \"half\""],
+    );
     session
         .batch_execute(
             "GRANT USAGE ON SCHEMA portolan_pg TO half;
@@ -277,6 +294,7 @@ async fn a_primary_that_lets_us_in_and_is_not_as_it_must_be_is_explained() {
         &[
             "DELETE on portolan_pg.beacon",
             "GRANT SELECT, INSERT, UPDATE, DELETE",
+            "IN SCHEMA \"public\", portolan_pg TO \"half\"",
         ],
     );
     assert!(
