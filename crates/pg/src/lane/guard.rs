@@ -82,6 +82,11 @@ pub(crate) trait Guard: fmt::Debug + Send + Sync + 'static {
         let _ = (peer, proof, standing);
     }
 
+    /// A connection to `peer` was borrowed, whatever it is used for.
+    fn met(&self, peer: &Peer) {
+        let _ = peer;
+    }
+
     /// No connection could be had.
     fn unreachable(&self, error: &Error) {
         let _ = error;

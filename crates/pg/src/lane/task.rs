@@ -85,6 +85,7 @@ impl<G: Guard> Lane<G> {
             Err(Error::DeadlineExceeded { .. }) => return,
             Err(error) => return self.refuse(error),
         };
+        self.shared.guard.met(lease.peer());
         // Those that are ready to run may have keys for this batch too.
         yield_now().await;
         while !self.shared.pool.shutdown().is_cancelled() {

@@ -130,6 +130,10 @@ impl Guard for ReplicaGuard {
         Ok(self.sight.judge(claim, peer, &replayed, standing, attempt))
     }
 
+    fn met(&self, peer: &Peer) {
+        self.sight.meet(peer);
+    }
+
     fn unreachable(&self, error: &Error) {
         self.sight.failed(error);
     }

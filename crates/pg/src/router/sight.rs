@@ -187,6 +187,11 @@ impl Sight {
             return;
         }
         self.meet(peer);
+        let mut view = self.view();
+        if view.server.as_ref() != Some(&peer.server) {
+            view.server = Some(peer.server.clone());
+        }
+        drop(view);
         let Some(mark) = replayed.mark else {
             return;
         };
@@ -209,15 +214,11 @@ impl Sight {
         }
     }
 
-    /// A connection was answered by `peer`.
+    /// A connection to `peer` was made, borrowed, or answered. What needs no proof is read through connections too: these
+    /// count like the others.
     pub(crate) fn meet(&self, peer: &Peer) {
         let now = self.knowledge.now();
-        let mut view = self.view();
-        if view.server.as_ref() != Some(&peer.server) {
-            view.server = Some(peer.server.clone());
-        }
-        let several = view.signpost.met(peer, now);
-        drop(view);
+        let several = self.view().signpost.met(peer, now);
         if let Some(servers) = several {
             let servers: Vec<_> = servers.iter().map(ServerId::as_str).collect();
             tracing::error!(

@@ -141,8 +141,20 @@ async fn a_frozen_receiver_lets_nothing_in_and_a_frozen_replay_shows_nothing() {
             .batch_execute("INSERT INTO t VALUES (1)")
             .await
             .unwrap();
-        // Long enough for a replica that runs: it needs less than a millisecond.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // As far as it gets: to the receiver's door, or to where replay would read it.
+        let came = match part {
+            Part::WalReceiver => {
+                "SELECT pg_current_wal_flush_lsn() <= sent_lsn FROM pg_stat_replication"
+            }
+            Part::Startup => {
+                "SELECT pg_current_wal_flush_lsn() <= flush_lsn FROM pg_stat_replication"
+            }
+        };
+        eventually("the change has come to what is frozen", async || {
+            let row = primary.query_one(came, &[]).await;
+            row.unwrap().get::<_, bool>(0)
+        })
+        .await;
         assert_eq!(count(&reader).await, shown, "{part:?}");
         drop(frozen);
         replica.catch_up(cluster.primary()).await;

@@ -10,12 +10,14 @@ use portolan_testkit::image::{Blob, ManifestFile};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{RwLock, RwLockWriteGuard, watch};
 use tokio::task::JoinSet;
 
 use super::History;
 use super::checker::{Event, Tag, check, excerpt};
+use super::stage::MAX_STALE;
 use crate::app::push_blob;
+use crate::replicas::is_stale;
 
 /// Where they work.
 pub(crate) const REPOSITORY: &str = "cluster/history";
@@ -47,6 +49,10 @@ pub(crate) struct Crowd {
 
 struct Shared {
     history: History,
+    writers: Mutex<Vec<Client>>,
+    readers: Mutex<Vec<Client>>,
+    /// Held by every request; whoever holds it alone knows that none is under way.
+    at_work: RwLock<()>,
     base: Base,
     reads: AtomicU64,
     counts: Counts,
@@ -59,6 +65,8 @@ struct Shared {
 pub(crate) struct Counts {
     pub(crate) pushed: AtomicU64,
     pub(crate) pulled: AtomicU64,
+    /// Of those, how many were said to be stale.
+    pub(crate) stale: AtomicU64,
     pub(crate) refused: AtomicU64,
 }
 
@@ -91,7 +99,10 @@ impl Crowd {
     /// Pushes the first version of each tag, and lets everybody begin.
     pub(crate) async fn start(roles: Roles) -> Self {
         let shared = Arc::new(Shared {
-            history: History::default(),
+            history: History::begin(),
+            at_work: RwLock::new(()),
+            writers: Mutex::new(roles.writers.clone()),
+            readers: Mutex::new(roles.readers),
             base: Base::new(),
             reads: AtomicU64::new(0),
             counts: Counts::default(),
@@ -107,12 +118,10 @@ impl Crowd {
             assert!(first, "the first push of each tag succeeds");
             let seed = |of: usize| roles.seed.wrapping_mul(1_000).wrapping_add(of as u64);
             let rng = StdRng::seed_from_u64(seed(tag));
-            let (ours, writers) = (Arc::clone(&shared), roles.writers.clone());
-            tasks.spawn(ours.write(writers, tag, rng, stopped.clone()));
+            tasks.spawn(Arc::clone(&shared).write(tag, rng, stopped.clone()));
             for reader in 0..roles.readers_each {
                 let rng = StdRng::seed_from_u64(seed(100 + tag * 10 + reader));
-                let (ours, readers) = (Arc::clone(&shared), roles.readers.clone());
-                tasks.spawn(ours.read(readers, tag, rng, stopped.clone()));
+                tasks.spawn(Arc::clone(&shared).read(tag, rng, stopped.clone()));
             }
         }
         Self {
@@ -126,13 +135,32 @@ impl Crowd {
         &self.shared.counts
     }
 
+    /// Something that the crowd cannot know has happened.
+    pub(crate) fn note(&self, event: Event) {
+        self.shared.history.note(event);
+    }
+
+    /// Waits until no request is under way; none begins until the answer is dropped.
+    pub(crate) async fn rest(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shared.at_work.write().await
+    }
+
+    /// From now on `client` leads to this process. Nothing is under way at the old one when this returns.
+    pub(crate) async fn turn_to(&self, process: usize, client: &Client) {
+        let _rest = self.rest().await;
+        for clients in [&self.shared.writers, &self.shared.readers] {
+            let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
+            clients[process] = client.clone();
+        }
+    }
+
     /// Lets everybody finish what they are at. Fails where a read was stale, or where somebody got an answer that nobody
     /// should get, with what `log` has to say of it.
     pub(crate) async fn end(self, log: impl FnOnce() -> String) {
         self.stop.send_replace(true);
         self.tasks.join_all().await;
         let history = self.shared.history.end();
-        let violations = check(&history);
+        let violations = check(&history, MAX_STALE);
         assert!(
             violations.is_empty(),
             "{} violations, the first: {}",
@@ -151,19 +179,15 @@ impl Crowd {
 }
 
 impl Shared {
-    async fn write(
-        self: Arc<Self>,
-        processes: Vec<Client>,
-        tag: Tag,
-        mut rng: StdRng,
-        stopped: watch::Receiver<bool>,
-    ) {
+    async fn write(self: Arc<Self>, tag: Tag, mut rng: StdRng, stopped: watch::Receiver<bool>) {
         let mut version = 1;
         while !*stopped.borrow() {
             version += 1;
-            let process = &processes[rng.random_range(0..processes.len())];
+            let at_work = self.at_work.read().await;
+            let (_, process) = any_of(&self.writers, &mut rng);
             // One that failed may have happened: the next has another number.
-            self.push(process, tag, version).await;
+            self.push(&process, tag, version).await;
+            drop(at_work);
             tokio::time::sleep(PAUSE * 3).await;
         }
     }
@@ -185,27 +209,34 @@ impl Shared {
         true
     }
 
-    async fn read(
-        self: Arc<Self>,
-        processes: Vec<Client>,
-        tag: Tag,
-        mut rng: StdRng,
-        stopped: watch::Receiver<bool>,
-    ) {
+    async fn read(self: Arc<Self>, tag: Tag, mut rng: StdRng, stopped: watch::Receiver<bool>) {
         let target = format!("/v2/{REPOSITORY}/manifests/tag{tag}");
         while !*stopped.borrow() {
-            let process = rng.random_range(0..processes.len());
+            let at_work = self.at_work.read().await;
+            let (process, client) = any_of(&self.readers, &mut rng);
             let read = self.reads.fetch_add(1, Ordering::Relaxed);
-            let asking = processes[process].request(http::Method::GET, &target);
+            let asking = client.request(http::Method::GET, &target);
             self.history.note(Event::PullBegan { tag, read });
             if let Some(answer) = self.ask(asking.try_send().await, 200) {
-                self.history.note(Event::PullAnswered {
-                    read,
-                    version: version_of(&answer),
-                    process,
+                let version = version_of(&answer);
+                self.history.note(if is_stale(&answer) {
+                    self.counts.stale.fetch_add(1, Ordering::Relaxed);
+                    Event::PullAnsweredStale {
+                        read,
+                        version,
+                        process,
+                        age: age_of(&answer),
+                    }
+                } else {
+                    Event::PullAnswered {
+                        read,
+                        version,
+                        process,
+                    }
                 });
                 self.counts.pulled.fetch_add(1, Ordering::Relaxed);
             }
+            drop(at_work);
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -238,4 +269,22 @@ fn version_of(manifest: &Answer) -> u64 {
     let version = &manifest.json()["annotations"]["test.version"];
     let version = version.as_str().and_then(|number| number.parse().ok());
     version.unwrap_or_else(|| panic!("no version in {manifest:?}"))
+}
+
+/// One of them, and which.
+fn any_of(clients: &Mutex<Vec<Client>>, rng: &mut StdRng) -> (usize, Client) {
+    let clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
+    let process = rng.random_range(0..clients.len());
+    (process, clients[process].clone())
+}
+
+/// How old an answer says that it may be.
+fn age_of(stale: &Answer) -> Duration {
+    let warnings = stale.lines("warning");
+    let seconds = warnings.iter().find_map(|warning| {
+        let (_, rest) = warning.split_once("of the last ")?;
+        rest.split_once(' ')?.0.parse().ok()
+    });
+    let seconds = seconds.unwrap_or_else(|| panic!("no age in {stale:?}"));
+    Duration::from_secs(seconds)
 }

@@ -1,5 +1,7 @@
 //! A schedule of faults, drawn from a seed, and no stale read under any of them.
 
+use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use portolan_testkit::children::eventually;
@@ -10,6 +12,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 
 use super::TURN;
+use super::checker::Event;
 use super::crowd::{Crowd, REPOSITORY, Roles};
 use super::stage::{Node, Stage, Way};
 use crate::storm::number;
@@ -19,6 +22,15 @@ const WAYS: [Way; 4] = [Way::Direct, Way::Direct, Way::RoundRobin, Way::Pooler];
 
 /// Between two faults: several leases, so that each begins with replicas that serve.
 const CALM: Duration = Duration::from_millis(1_200);
+
+/// Which of them is the one behind a load balancer.
+const BALANCED: usize = 2;
+
+/// Which of them is replaced by one with another list of replicas.
+const REPLACED: usize = 1;
+
+/// How long the primary is away when replicas have to answer without it, and then may no more.
+const LOSS: Duration = Duration::from_secs(5);
 
 /// What can happen. `usize` names a replica or a process.
 #[derive(Debug, Clone, Copy)]
@@ -32,9 +44,13 @@ enum Fault {
     Frozen(usize, Part),
     PrimaryRestarted,
     PrimaryKilled,
+    PrimaryLost,
     ProcessStopped(usize),
     CutFromReplicas(usize),
     CutFromPrimary(usize),
+    CutFromPrimaryForLong(usize),
+    /// A process is replaced by one that does not know this replica, and then by one that does.
+    ReplicaRemovedAndAdded(usize),
 }
 
 /// One of each kind, in an order and at places of chance.
@@ -53,6 +69,9 @@ fn schedule(rng: &mut StdRng) -> Vec<Fault> {
         Fault::Frozen(replica(rng), Part::Startup),
         Fault::PrimaryRestarted,
         Fault::PrimaryKilled,
+        Fault::PrimaryLost,
+        Fault::ReplicaRemovedAndAdded(replica(rng)),
+        Fault::CutFromPrimaryForLong(process(rng)),
         Fault::ProcessStopped(process(rng)),
         Fault::ProcessStopped(process(rng)),
         Fault::CutFromReplicas(process(rng)),
@@ -84,34 +103,60 @@ async fn run_round(seed: u64) {
     })
     .await;
     let began = Instant::now();
+    eventually("the load balancer is found out", async || {
+        stage.nodes[BALANCED].refused_to_several().await > 0.0
+    })
+    .await;
+    eprintln!("seed {seed}, {:?}: found out", began.elapsed());
+    let proven = stage.nodes[BALANCED].proven().await;
     for fault in schedule(&mut rng) {
         pass(CALM).await;
         eprintln!("seed {seed}, {:?}: {fault:?}", began.elapsed());
-        stage.suffer(fault, &mut rng).await;
+        stage.suffer(fault, &crowd, &mut rng).await;
     }
     pass(CALM).await;
+    let by_chance = stage.nodes[BALANCED].proven().await - proven;
+    assert!(
+        by_chance <= 0.0,
+        "{by_chance} reads through a load balancer that was found out"
+    );
+    let stale = crowd.counts().stale.load(Ordering::Relaxed);
+    assert!(stale > 0, "nothing was served without the primary");
     eprintln!("seed {seed}, {:?}: failover", began.elapsed());
-    stage.fail_over().await;
+    stage.fail_over(&crowd).await;
     eprintln!("seed {seed}, {:?}: the end", began.elapsed());
     eprintln!("{:?}", crowd.counts());
     for (number, node) in stage.nodes.iter().enumerate() {
         eprintln!("process {number}: {}", node.summary().await);
     }
     crowd.end(|| stage.errors()).await;
-    for node in &mut stage.nodes {
+    for (number, node) in stage.nodes.iter_mut().enumerate() {
         assert!(node.app.runs(), "a process ended:\n{}", node.app.log());
-        let by_replicas = node.reads("replica").await;
-        assert!(by_replicas > 0.0, "a process that no replica ever served");
+        let proven = node.proven().await;
+        let served = proven > 0.0 || number == BALANCED;
+        assert!(served, "process {number} was never served by a replica");
     }
 }
 
-/// Lets time pass: the crowd is what happens meanwhile.
+/// Lets time pass: how long a fault lasts, and how long the calm between two. Nothing is waited for; the crowd is what
+/// happens meanwhile.
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
+/// All processes.
+const EVERYBODY: Range<usize> = 0..WAYS.len();
+
+fn lost(crowd: &Crowd, processes: Range<usize>) {
+    processes.for_each(|process| crowd.note(Event::PrimaryLost { process }));
+}
+
+fn back(crowd: &Crowd, processes: Range<usize>) {
+    processes.for_each(|process| crowd.note(Event::PrimaryBack { process }));
+}
+
 impl Stage {
-    async fn suffer(&self, fault: Fault, rng: &mut StdRng) {
+    async fn suffer(&mut self, fault: Fault, crowd: &Crowd, rng: &mut StdRng) {
         let hold = Duration::from_millis(rng.random_range(500..1_500));
         match fault {
             Fault::ReplayPaused(replica) => {
@@ -152,13 +197,22 @@ impl Stage {
                 pass(hold).await;
                 drop(frozen);
             }
-            Fault::PrimaryRestarted => tokio::task::block_in_place(|| self.cluster.restart()),
-            Fault::PrimaryKilled => {
-                self.cluster.kill9();
-                pass(hold).await;
-                tokio::task::block_in_place(|| self.cluster.primary().start_again());
+            Fault::PrimaryRestarted => {
+                lost(crowd, EVERYBODY);
+                tokio::task::block_in_place(|| self.cluster.restart());
+                back(crowd, EVERYBODY);
             }
-            Fault::ProcessStopped(process) => self.stop_between_steps(process, rng).await,
+            Fault::PrimaryKilled => self.lose_the_primary(crowd, hold).await,
+            Fault::PrimaryLost => self.lose_the_primary(crowd, LOSS).await,
+            Fault::ReplicaRemovedAndAdded(replica) => {
+                self.remove_and_add(replica, crowd, hold).await;
+            }
+            Fault::ProcessStopped(process) => {
+                // It hears of nobody meanwhile.
+                lost(crowd, process..process + 1);
+                self.stop_between_steps(process, rng).await;
+                back(crowd, process..process + 1);
+            }
             Fault::CutFromReplicas(process) => {
                 let proxies = &self.nodes[process].to_replicas;
                 for proxy in proxies {
@@ -169,11 +223,42 @@ impl Stage {
                     proxy.restore();
                 }
             }
-            Fault::CutFromPrimary(process) => {
-                self.nodes[process].to_primary.cut();
-                pass(hold).await;
-                self.nodes[process].to_primary.restore();
+            Fault::CutFromPrimary(process) => self.cut_from_primary(process, crowd, hold).await,
+            Fault::CutFromPrimaryForLong(process) => {
+                self.cut_from_primary(process, crowd, LOSS).await;
             }
+        }
+    }
+
+    async fn lose_the_primary(&self, crowd: &Crowd, time: Duration) {
+        lost(crowd, EVERYBODY);
+        self.cluster.kill9();
+        pass(time).await;
+        tokio::task::block_in_place(|| self.cluster.primary().start_again());
+        back(crowd, EVERYBODY);
+    }
+
+    async fn cut_from_primary(&self, process: usize, crowd: &Crowd, time: Duration) {
+        lost(crowd, process..process + 1);
+        self.nodes[process].to_primary.cut();
+        pass(time).await;
+        self.nodes[process].to_primary.restore();
+        back(crowd, process..process + 1);
+    }
+
+    /// What an operator does who changes the configuration: a new process takes over, the old one drains.
+    async fn remove_and_add(&mut self, replica: usize, crowd: &Crowd, time: Duration) {
+        let token = self.token(REPOSITORY).await;
+        let other = 1 - replica;
+        for known in [other..other + 1, 0..2] {
+            let node = &mut self.nodes[REPLACED];
+            node.replace(known, async |app| {
+                let client = app.anonymous().bearer(&token);
+                crowd.turn_to(REPLACED, &client).await;
+            })
+            .await;
+            self.served_by_replicas(REPLACED).await;
+            pass(time).await;
         }
     }
 
@@ -191,7 +276,7 @@ impl Stage {
 
     /// Promotes the first replica while the second goes on with the old primary, which gets further than the new one.
     /// What was acknowledged is on the first, because commits wait for it from some time before.
-    async fn fail_over(&self) {
+    async fn fail_over(&self, crowd: &Crowd) {
         let [heir, other] = &self.replicas;
         let old = self.cluster.primary();
         let session = Session::open(&old.socket_url("postgres")).await;
@@ -211,6 +296,7 @@ impl Stage {
         heir.catch_up(old).await;
         pass(CALM).await;
 
+        lost(crowd, EVERYBODY);
         self.nodes.iter().for_each(Node::fence);
         heir.promote().await;
         // Only now, when the heir does not get it any more.
@@ -225,6 +311,7 @@ impl Stage {
         for node in &self.nodes {
             node.lead_to(heir.server().address());
         }
+        back(crowd, EVERYBODY);
         pass(CALM * 3).await;
         // What the old history had for us is gone; from now on the other replica can serve again.
         other.server().follow(heir.server()).await;

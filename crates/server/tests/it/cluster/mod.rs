@@ -16,23 +16,35 @@ mod shares;
 mod stage;
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as AsyncMutex;
 
 use self::checker::Event;
 
-/// What happened, in order.
-#[derive(Debug, Default)]
-pub(crate) struct History(Mutex<Vec<Event>>);
+/// What happened, in order, and how long after the beginning.
+#[derive(Debug)]
+pub(crate) struct History {
+    began: Instant,
+    events: Mutex<Vec<(Duration, Event)>>,
+}
 
 impl History {
-    fn note(&self, event: Event) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        events.push(event);
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            events: Mutex::default(),
+        }
     }
 
-    fn end(&self) -> Vec<Event> {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn note(&self, event: Event) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that times and places agree.
+        events.push((self.began.elapsed(), event));
+    }
+
+    fn end(&self) -> Vec<(Duration, Event)> {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut events)
     }
 }

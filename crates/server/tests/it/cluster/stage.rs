@@ -1,11 +1,13 @@
 //! A primary, two replicas, and processes that reach them in different ways, all by proxies of their own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use portolan_testkit::chaos_proxy::ChaosProxy;
 use portolan_testkit::children::eventually;
 use portolan_testkit::client::Client;
 use portolan_testkit::pg_cluster::{PgBouncer, PgCluster, PgReplica, Session, TestDatabase};
+use rustix::process::Signal;
 
 use crate::app::{Options, Store, TestApp};
 
@@ -20,6 +22,12 @@ pub(crate) enum Way {
     Pooler,
 }
 
+/// How long the primary must be lost until replicas answer without it: most faults here are shorter.
+const STALE_AFTER: Duration = Duration::from_millis(1_500);
+
+/// How old what they then say of a private repository may be. Shorter than the longest fault, so that it ends.
+pub(crate) const MAX_STALE: Duration = Duration::from_secs(3);
+
 /// A process and its proxies.
 pub(crate) struct Node {
     // Dropped in this order.
@@ -27,6 +35,7 @@ pub(crate) struct Node {
     _pooler: Option<PgBouncer>,
     pub(crate) to_primary: ChaosProxy,
     pub(crate) to_replicas: Vec<ChaosProxy>,
+    database: TestDatabase,
 }
 
 /// All of it.
@@ -73,11 +82,16 @@ impl Stage {
 
     /// Somebody with a token for `repository` at each process.
     pub(crate) async fn clients(&self, repository: &str) -> Vec<Client> {
-        let first = &self.nodes[0].app;
-        let scope = format!("repository:{repository}:pull,push");
-        let token = first.token(&first.admin(), &[&scope]).await;
+        let token = self.token(repository).await;
         let bearer = |node: &Node| node.app.anonymous().bearer(&token);
         self.nodes.iter().map(bearer).collect()
+    }
+
+    /// A token for `repository`, good at every process.
+    pub(crate) async fn token(&self, repository: &str) -> String {
+        let first = &self.nodes[0].app;
+        let scope = format!("repository:{repository}:pull,push");
+        first.token(&first.admin(), &[&scope]).await
     }
 
     /// What the processes have logged as errors.
@@ -99,6 +113,19 @@ impl Stage {
             self.nodes[node].reads("replica").await > before
         })
         .await;
+    }
+
+    /// Ends what the processes hold to the replicas. A session reports what it did once a second while it works and much
+    /// later when it does not, but at last when it ends.
+    pub(crate) async fn end_sessions_at_replicas(&self) {
+        for replica in &self.replicas {
+            let url = replica.server().socket_url(self.database.name());
+            let session = Session::open(&url).await.expect("the replica answers");
+            let sql = "SELECT coalesce(bool_and(pg_terminate_backend(pid, 10000)), true) \
+                       FROM pg_stat_activity WHERE application_name LIKE 'portolan/%'";
+            let row = session.query_one(sql, &[]).await;
+            assert!(row.expect("a superuser").get::<_, bool>(0));
+        }
     }
 
     /// How often the replicas looked a tag up.
@@ -145,10 +172,6 @@ impl Node {
             .each_ref()
             .map(|replica| replica.server().address());
         let to_replicas = to_replicas(way, addresses).await;
-        let urls: Vec<String> = to_replicas
-            .iter()
-            .map(|proxy| format!("{:?}", proxy.through(database.url())))
-            .collect();
         let direct = to_primary.through(database.url());
         let pooler = (way == Way::Pooler)
             .then(|| cluster.start_pooler(to_primary.address(), &[POOLED_ROLE]));
@@ -156,7 +179,7 @@ impl Node {
             Some(pooler) => pooler.url_as(POOLED_ROLE, database.name()),
             None => direct.clone(),
         };
-        let replica_urls = format!("[{}]", urls.join(", "));
+        let replica_urls = list_of(&to_replicas, database);
         let mut settings = vec![
             ("DATABASE__PRIMARY", primary.as_str()),
             ("DATABASE__REPLICAS", &replica_urls),
@@ -168,8 +191,10 @@ impl Node {
             if let Some(first) = first {
                 return first.app.another_with(&settings);
             }
-            let options =
-                TestApp::options(Store::Directory).with("DATABASE__POOL__PROCESSES", processes);
+            let options = TestApp::options(Store::Directory)
+                .with("DATABASE__POOL__PROCESSES", processes)
+                .with("DATABASE__STALE_AFTER", milliseconds(STALE_AFTER))
+                .with("DATABASE__MAX_STALE", milliseconds(MAX_STALE));
             let add = |options: Options, (name, value): (&str, &str)| options.with(name, value);
             let options = settings.into_iter().fold(options, add);
             options.start_on(database.clone(), &direct)
@@ -179,7 +204,43 @@ impl Node {
             _pooler: pooler,
             to_primary,
             to_replicas,
+            database: database.clone(),
         }
+    }
+
+    /// Another process in the place of this one that knows only the replicas behind these of its proxies. `turn` is
+    /// given its address before the old one is told to end.
+    pub(crate) async fn replace(
+        &mut self,
+        replicas: std::ops::Range<usize>,
+        turn: impl AsyncFnOnce(&TestApp),
+    ) {
+        let replicas = list_of(&self.to_replicas[replicas], &self.database);
+        let settings = [("DATABASE__REPLICAS", replicas.as_str())];
+        let new = tokio::task::block_in_place(|| self.app.another_with(&settings));
+        turn(&new).await;
+        let mut old = std::mem::replace(&mut self.app, new);
+        old.server().signal(Signal::TERM);
+        let ended = tokio::task::block_in_place(|| old.wait());
+        assert!(ended.success(), "{ended:?}\n{}", old.log());
+    }
+
+    /// Reads that had to be fresh and were, served by replicas.
+    pub(crate) async fn proven(&self) -> f64 {
+        let labels = [
+            r#"need="fresh""#,
+            r#"server="replica""#,
+            r#"reason="fresh""#,
+        ];
+        let name = "portolan_pg_reads_total";
+        self.app.metric_with(name, &labels).await
+    }
+
+    /// Reads that the primary served because the address of the replicas leads to several.
+    pub(crate) async fn refused_to_several(&self) -> f64 {
+        let labels = [r#"reason="several_servers""#];
+        let name = "portolan_pg_reads_total";
+        self.app.metric_with(name, &labels).await
     }
 
     /// Reads that had to be fresh, by who served them.
@@ -219,6 +280,17 @@ impl Node {
         self.to_primary.lead_to(primary);
         self.to_primary.restore();
     }
+}
+
+/// The setting that names the replicas behind these.
+fn list_of(proxies: &[ChaosProxy], database: &TestDatabase) -> String {
+    let url = |proxy: &ChaosProxy| format!("{:?}", proxy.through(database.url()));
+    let urls: Vec<String> = proxies.iter().map(url).collect();
+    format!("[{}]", urls.join(", "))
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{}ms", time.as_millis())
 }
 
 async fn to_replicas(way: Way, addresses: [SocketAddr; 2]) -> Vec<ChaosProxy> {
