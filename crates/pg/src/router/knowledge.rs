@@ -162,6 +162,13 @@ impl Knowledge {
         self.state().floors.newest().cloned()
     }
 
+    /// Whether the newest floor lists a server, or there is none that could.
+    pub(crate) fn may_be_member(&self, server: &ServerId) -> bool {
+        let state = self.state();
+        let newest = state.floors.newest();
+        newest.is_none_or(|floor| floor.members.contains(server))
+    }
+
     /// Whether a server at `mark` would meet some floor that is in lease now.
     pub(crate) fn would_serve(&self, server: &ServerId, seen: &Observation) -> bool {
         let now = self.now();

@@ -51,12 +51,27 @@ impl Servers {
                 }
                 None => {}
             }
+            if need != Need::Any && self.is_out(replica) {
+                reason = PrimaryReason::NotMember;
+                continue;
+            }
             let waiting = replica.lanes.waiting();
             if best.is_none_or(|(_, least)| waiting < least) {
                 best = Some((replica, waiting));
             }
         }
         best.map(|(replica, _)| &**replica).ok_or(reason)
+    }
+
+    /// Whether the newest floor does not list it. Were it asked, each batch would have the primary polled once more, only
+    /// to learn that it is out of service still.
+    fn is_out(&self, replica: &Replica) -> bool {
+        self.mode.keeps_floors()
+            && replica
+                .guard
+                .sight
+                .server()
+                .is_some_and(|server| !self.knowledge.may_be_member(&server))
     }
 
     /// The one that shows most, of those that may serve. Positions of two histories are not compared.

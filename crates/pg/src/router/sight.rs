@@ -109,13 +109,10 @@ impl Sight {
     pub(crate) fn claim_anew(&self, floor: Floor, peer: &Peer) -> Result<Claim, PrimaryReason> {
         // A floor of the batch's own needs no member list: no writer waits for it.
         if !self.keeps_floors || floor.covers(&peer.server, peer.opened_at) {
-            return Ok(Claim::Floor(floor));
+            Ok(Claim::Floor(floor))
+        } else {
+            Err(PrimaryReason::NotMember)
         }
-        if !floor.members.contains(&peer.server) {
-            // Or each batch would ask the primary for a floor, to learn that this one is out of service still.
-            self.see(Finding::Resting(Refusal::Behind));
-        }
-        Err(PrimaryReason::NotMember)
     }
 
     /// Judges the answers of the `attempt`-th try (from 0).
