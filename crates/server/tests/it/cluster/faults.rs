@@ -120,8 +120,11 @@ async fn run_round(seed: u64) {
         by_chance <= 0.0,
         "{by_chance} reads through a load balancer that was found out"
     );
-    let stale = crowd.counts().stale.load(Ordering::Relaxed);
-    assert!(stale > 0, "nothing was served without the primary");
+    let without_the_primary = crowd.counts().stale.load(Ordering::Relaxed);
+    assert!(
+        without_the_primary > 0,
+        "nothing was served without the primary"
+    );
     eprintln!("seed {seed}, {:?}: failover", began.elapsed());
     stage.fail_over(&crowd).await;
     eprintln!("seed {seed}, {:?}: the end", began.elapsed());

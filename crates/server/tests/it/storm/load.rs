@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use tokio::time::MissedTickBehavior;
 /// Requests are sent in bursts so far apart.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Most requests at once: a server that stopped answering must not exhaust the test's own ports.
+/// Most requests at once: a server that stopped answering must not exhaust the test's own ports. What is due beyond them
+/// is counted as not sent.
 const AT_ONCE: usize = 4_000;
 
 /// Bins in which answers are counted.
@@ -47,6 +49,8 @@ enum Kind {
     Served,
     /// With a status that says "later", and how much later.
     Later(u16),
+    /// Too many were under way already.
+    NotSent,
     /// Anything else, in words.
     Impolite(String),
 }
@@ -54,6 +58,7 @@ enum Kind {
 /// A running load.
 pub(crate) struct Load {
     outcomes: Arc<Mutex<Vec<Outcome>>>,
+    sent: Arc<AtomicU64>,
     stop: oneshot::Sender<()>,
     task: JoinSet<()>,
 }
@@ -61,15 +66,27 @@ pub(crate) struct Load {
 impl Load {
     /// Sends `rate` requests per second, to each puller's process in turn.
     pub(crate) fn start(pullers: Vec<Puller>, rate: u64) -> Self {
-        let outcomes = Arc::default();
+        let (outcomes, sent) = (Arc::default(), Arc::default());
         let (stop, stopped) = oneshot::channel();
         let mut task = JoinSet::new();
-        task.spawn(send(pullers, rate, Arc::clone(&outcomes), stopped));
+        task.spawn(send(
+            pullers,
+            rate,
+            Arc::clone(&outcomes),
+            Arc::clone(&sent),
+            stopped,
+        ));
         Self {
             outcomes,
+            sent,
             stop,
             task,
         }
+    }
+
+    /// How many requests have been sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// A point in the history, for [`Load::since`].
@@ -103,6 +120,7 @@ async fn send(
     pullers: Vec<Puller>,
     rate: u64,
     outcomes: Arc<Mutex<Vec<Outcome>>>,
+    sent: Arc<AtomicU64>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let pullers = Arc::new(pullers);
@@ -111,19 +129,23 @@ async fn send(
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let began = Instant::now();
-    let mut sent = 0_usize;
+    let mut tried = 0_usize;
     loop {
         tokio::select! {
             _ = &mut stopped => break,
             _ = ticks.tick() => {}
         }
         let due = u128::from(rate) * began.elapsed().as_millis() / 1_000;
-        while (sent as u128) < due {
-            let number = sent;
-            sent += 1;
+        while (tried as u128) < due {
+            let number = tried;
+            tried += 1;
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                let (at, kind) = (Instant::now(), Kind::NotSent);
+                let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                outcomes.push(Outcome { at, kind });
                 continue;
             };
+            sent.fetch_add(1, Ordering::Relaxed);
             let (pullers, outcomes) = (Arc::clone(&pullers), Arc::clone(&outcomes));
             requests.spawn(async move {
                 let kind = pullers[number % pullers.len()].pull(number).await;
@@ -187,7 +209,7 @@ impl Tally {
     pub(crate) fn impolite(&self) -> Vec<String> {
         let impolite = self.0.iter().filter_map(|outcome| match &outcome.kind {
             Kind::Impolite(words) => Some(words.clone()),
-            Kind::Served | Kind::Later(_) => None,
+            Kind::Served | Kind::Later(_) | Kind::NotSent => None,
         });
         impolite.take(5).collect()
     }
