@@ -155,8 +155,19 @@ impl PartialObject {
     }
 }
 
+/// The lock of an unfinished object, given back when dropped.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Said, and not left to the end of the descriptor: a program that is being started has a copy of each until it
+        // runs, and would hold the lock so long.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the lock of an unfinished object, without waiting.
-fn lock(folder: &Path) -> Result<File, Error> {
+fn lock(folder: &Path) -> Result<Lock, Error> {
     let path = folder.join(LOCK);
     let open = || File::open(&path);
     let file = open().map_err(unknown)?;
@@ -170,8 +181,9 @@ fn lock(folder: &Path) -> Result<File, Error> {
         Err(TryLockError::Error(cause)) => return Err(Error::io("lock", cause)),
     }
     // The object may have been completed or given up between opening and locking.
+    let file = Lock(file);
     let here = fs::metadata(&path).map_err(unknown)?;
-    let held = file.metadata().map_err(|cause| Error::io("lock", cause))?;
+    let held = file.0.metadata().map_err(|cause| Error::io("lock", cause))?;
     if (here.dev(), here.ino()) == (held.dev(), held.ino()) {
         Ok(file)
     } else {
