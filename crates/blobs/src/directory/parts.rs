@@ -183,7 +183,10 @@ fn lock(folder: &Path) -> Result<Lock, Error> {
     // The object may have been completed or given up between opening and locking.
     let file = Lock(file);
     let here = fs::metadata(&path).map_err(unknown)?;
-    let held = file.0.metadata().map_err(|cause| Error::io("lock", cause))?;
+    let held = file
+        .0
+        .metadata()
+        .map_err(|cause| Error::io("lock", cause))?;
     if (here.dev(), here.ino()) == (held.dev(), held.ino()) {
         Ok(file)
     } else {

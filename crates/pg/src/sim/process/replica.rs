@@ -51,6 +51,10 @@ impl Process {
         } else {
             let replayed = self.replayed(prover);
             world.engine.sleep(gap(2 * MS)).await;
+            // What travels together ends with the server that has begun it.
+            if world.backend(prover) != replayed.backend {
+                return Err(Lost);
+            }
             // A pooler changes servers between transactions that do not travel together.
             let server = if world.settings.pooled == Pooled::Replicas {
                 prover
