@@ -66,8 +66,11 @@ const REACHED_FOR: Duration = Duration::from_mins(40);
 impl Cluster {
     fn reach(&self, server: &ServerId, address: &str, now: Moment) {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.retain(|_, addresses| {
+            addresses.retain(|_, at| now.since(*at) < REACHED_FOR);
+            !addresses.is_empty()
+        });
         let addresses = reached.entry(server.clone()).or_default();
-        addresses.retain(|_, at| now.since(*at) < REACHED_FOR);
         let is_new = addresses.insert(address.to_owned(), now).is_none();
         if is_new && addresses.len() > 1 {
             tracing::error!(

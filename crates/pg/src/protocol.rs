@@ -316,8 +316,12 @@ pub(crate) fn silence(row: &Row) -> Result<Duration, Error> {
     Ok(Duration::from_millis(milliseconds.unsigned_abs().into()))
 }
 
-/// Reads a row of [`MEMBERS`].
-pub(crate) fn member(row: &Row) -> Result<Member, Error> {
+/// Reads what [`MEMBERS`] returns.
+pub(crate) fn members(rows: &[Row]) -> Result<Vec<Member>, Error> {
+    rows.iter().map(member).collect()
+}
+
+fn member(row: &Row) -> Result<Member, Error> {
     let decode = || {
         let token: Option<Uuid> = row.try_get(2)?;
         let service = match (row.try_get::<_, &str>(1)?, token) {
@@ -337,8 +341,14 @@ pub(crate) fn member(row: &Row) -> Result<Member, Error> {
     decode().map_err(undecodable("protocol.members"))
 }
 
-/// Reads a row of [`VOTES`]; a word that this program does not know counts as no vote.
-pub(crate) fn vote(row: &Row) -> Result<Option<Vote>, Error> {
+/// Reads what [`VOTES`] returns; a word that this program does not know counts as no vote.
+pub(crate) fn votes(rows: &[Row]) -> Result<Vec<Vote>, Error> {
+    rows.iter()
+        .filter_map(|row| vote(row).transpose())
+        .collect()
+}
+
+fn vote(row: &Row) -> Result<Option<Vote>, Error> {
     let decode = || {
         let Some(fitness) = Fitness::parse(row.try_get(2)?) else {
             return Ok(None);

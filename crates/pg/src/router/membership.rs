@@ -4,7 +4,7 @@
 use std::{sync::Weak, time::Duration};
 
 use rand::{Rng, RngExt, rngs::StdRng};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -18,8 +18,8 @@ use crate::{
     metrics::{MemberEvent, MemberLabels, Share},
     policy::FloorPolicy,
     protocol::{
-        ADOPT, DRAIN, FORGET_VOTES, LOCK_MEMBERS, MEMBERS, OUT, REGISTER, RETURN, VOTE, VOTES,
-        member, silence, vote,
+        self, ADOPT, DRAIN, FORGET_VOTES, LOCK_MEMBERS, MEMBERS, OUT, REGISTER, RETURN, VOTE,
+        VOTES, silence,
     },
     router::Servers,
     statement::Read,
@@ -94,12 +94,8 @@ impl Servers {
             if sight.is_doubtful() {
                 replica.pool.shared.make_anew();
             }
-            match timeout(self.floors.probe_timeout, replica.lanes.prove()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => sight.failed(&error),
-                Err(_elapsed) => sight.unanswered(),
-            }
-            if sight.leads_to_several() {
+            replica.probe(self.floors.probe_timeout).await;
+            if sight.leads_to_several() || replica.guard.is_ambiguous() {
                 // Of which of them would it be said?
                 return None;
             }
@@ -132,9 +128,7 @@ impl Servers {
         let members = tx.query(&MEMBERS, &[]).await?;
         let votes = tx.query(&VOTES, &[]).await?;
         drop(tx.commit().await?);
-        let members = members.iter().map(member).collect::<Result<_, _>>()?;
-        let votes = votes.iter().filter_map(|row| vote(row).transpose());
-        Ok((members, votes.collect::<Result<_, _>>()?))
+        Ok((protocol::members(&members)?, protocol::votes(&votes)?))
     }
 
     /// Makes the moves, one process at a time; returns the drains that this one must end, and how long it must wait:

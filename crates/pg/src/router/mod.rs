@@ -401,11 +401,11 @@ fn begin(policy: &Policy, limit: Duration) -> String {
 /// What a transaction of the protocol's own begins with: it may wait for nobody, since polls need the same connection.
 /// Not for a standby that confirms commits either: what a failover loses of it belongs to an epoch that has ended.
 fn begin_control(policy: &Policy) -> String {
-    let limit = policy.limits.list.as_millis();
+    let limit = policy.limits.list;
     format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {}; \
-         SET LOCAL plan_cache_mode = auto; SET LOCAL synchronous_commit = local",
-        limit / 2,
+        "{}; SET LOCAL lock_timeout = {}; SET LOCAL synchronous_commit = local",
+        begin(policy, limit),
+        (limit / 2).as_millis(),
     )
 }
 

@@ -51,6 +51,10 @@ impl Servers {
                 }
                 None => {}
             }
+            if need != Need::Any && replica.guard.is_ambiguous() {
+                reason = PrimaryReason::Ambiguous;
+                continue;
+            }
             if need != Need::Any && self.is_out(replica) {
                 reason = PrimaryReason::NotMember;
                 continue;

@@ -1,8 +1,11 @@
 //! One read replica: its connections, its lanes, and what is known of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use tokio_postgres::Row;
 
 use crate::{
@@ -57,6 +60,15 @@ impl Replica {
             watched: Notify::new(),
         }
     }
+
+    /// Asks it how far it is, and notes what came of that. Cancel safe: what was asked is answered for nobody.
+    pub(crate) async fn probe(&self, limit: Duration) {
+        match timeout(limit, self.lanes.prove()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.guard.sight.failed(&error),
+            Err(_elapsed) => self.guard.sight.unanswered(),
+        }
+    }
 }
 
 /// Decides whether a replica's answers may be handed out.
@@ -83,6 +95,14 @@ impl ReplicaGuard {
             poller,
             mode,
         }
+    }
+}
+
+impl ReplicaGuard {
+    /// Whether another address leads to a server of this name too.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        let server = self.sight.server();
+        server.is_some_and(|server| self.cluster.is_ambiguous(&server))
     }
 }
 

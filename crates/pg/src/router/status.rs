@@ -9,7 +9,7 @@ use crate::{
         membership::{Member, Service, Vote, found_fit},
     },
     metrics::{Need, PrimaryReason, Share},
-    protocol::{MEMBERS, VOTES, member, vote},
+    protocol::{self, MEMBERS, VOTES},
     router::{FreshnessMode, Router, Servers, replica::Replica},
 };
 
@@ -158,10 +158,9 @@ impl Servers {
         let lease = self.primary.pool.acquire(Share::Control).await?;
         let members = lease.query(&MEMBERS, &[]).await?;
         let votes = lease.query(&VOTES, &[]).await?;
-        let votes = votes.iter().filter_map(|row| vote(row).transpose());
         Ok(Membership {
-            members: members.iter().map(member).collect::<Result<_, _>>()?,
-            votes: votes.collect::<Result<_, _>>()?,
+            members: protocol::members(&members)?,
+            votes: protocol::votes(&votes)?,
         })
     }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::{policy::FloorPolicy, router::replica::Replica};
@@ -60,14 +60,9 @@ pub(crate) async fn run(
                 () = shutdown.cancelled() => return,
                 () = budget.take() => {}
             }
-            let asked = tokio::select! {
+            tokio::select! {
                 () = shutdown.cancelled() => return,
-                asked = timeout(policy.probe_timeout, replica.lanes.prove()) => asked,
-            };
-            match asked {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => replica.guard.sight.failed(&error),
-                Err(_elapsed) => replica.guard.sight.unanswered(),
+                () = replica.probe(policy.probe_timeout) => {}
             }
             if !waiters.any() {
                 break;
