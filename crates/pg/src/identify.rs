@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -57,6 +60,8 @@ pub(crate) struct Cluster {
     system: OnceLock<String>,
     /// By which addresses each replica was reached, and when last.
     reached: Mutex<HashMap<ServerId, HashMap<String, Moment>>>,
+    /// Whether any was reached by several: every read asks, and hardly ever is there one.
+    any_ambiguous: AtomicBool,
 }
 
 /// A connection does not live longer (30 minutes, and a fifth): what was reached by an address before that is not any
@@ -72,7 +77,10 @@ impl Cluster {
         });
         let addresses = reached.entry(server.clone()).or_default();
         let is_new = addresses.insert(address.to_owned(), now).is_none();
-        if is_new && addresses.len() > 1 {
+        let is_ambiguous = addresses.len() > 1;
+        let any = reached.values().any(|addresses| addresses.len() > 1);
+        self.any_ambiguous.store(any, Ordering::Release);
+        if is_new && is_ambiguous {
             tracing::error!(
                 %server,
                 "several addresses in the list of replicas lead to servers that report one and the same name; none of \
@@ -84,6 +92,9 @@ impl Cluster {
     /// Whether several addresses lead to servers of this name. They may be one server, or two that report the address
     /// of a network of their own: what one of the two has replayed says nothing of the other.
     pub(crate) fn is_ambiguous(&self, server: &ServerId) -> bool {
+        if !self.any_ambiguous.load(Ordering::Acquire) {
+            return false;
+        }
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         reached
             .get(server)

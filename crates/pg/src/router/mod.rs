@@ -9,7 +9,9 @@
 //! | `replica` | one replica, and the guard of its answers |
 //! | `sight` | what is made of a replica's answers |
 //! | `signpost` | whether an address leads to one server |
+//! | `point` | point reads |
 //! | `list` | lists and reports |
+//! | `served` | who served a read, and why |
 //! | `acknowledge` | the barrier that writes wait at |
 //! | `poller`, `watch`, `membership` | the tasks that keep what is known fresh |
 //! | `knowledge` | what is known |
@@ -22,8 +24,10 @@ mod list;
 mod membership;
 mod mode;
 mod pick;
+mod point;
 mod poller;
 pub(crate) mod replica;
+mod served;
 pub(crate) mod sight;
 mod signpost;
 mod status;
@@ -32,7 +36,6 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tokio::time::Instant;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -43,6 +46,7 @@ pub(crate) use self::{knowledge::Knowledge, mode::Freshness};
 pub use self::{
     list::Reader,
     mode::FreshnessMode,
+    served::{Age, Served, ServedBy},
     status::{ReadStatus, ReplicaContact, ReplicaStatus, Status},
 };
 use self::{
@@ -58,8 +62,8 @@ use crate::{
     error::{DialError, Error},
     freshness::clock::{BootClock, Clock},
     identify::Cluster,
-    lane::{Lanes, Refused, primary::PrimaryGuard},
-    metrics::{Metrics, Need, PrimaryReason, ReadLabels, Role, Share},
+    lane::{Lanes, primary::PrimaryGuard},
+    metrics::{Metrics, Need, ReadLabels, Role, Share},
     point_read::PointRead,
     policy::{AcquirePolicy, FloorPolicy, Policy, Shares},
     pool::Pool,
@@ -108,41 +112,6 @@ struct PrimaryServer {
 pub(crate) struct Protocol {
     pub(crate) knowledge: Arc<Knowledge>,
     pub(crate) mode: Arc<dyn Freshness>,
-}
-
-/// An answer, and who gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Served<T> {
-    /// The answer.
-    pub value: T,
-    /// Who gave it, and why they.
-    pub by: ServedBy,
-}
-
-/// Who served a read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServedBy {
-    /// The primary.
-    Primary {
-        /// Why not a replica.
-        reason: PrimaryReason,
-    },
-    /// A replica that was provably fresh enough.
-    Replica,
-    /// A replica, while the primary is lost: it may miss what was acknowledged last.
-    Stale {
-        /// How old it may be.
-        age: Age,
-    },
-}
-
-/// How old an answer of a replica may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Age {
-    /// It shows everything that was acknowledged before the last so much time.
-    AtMost(Duration),
-    /// Nobody can tell: this process has not heard of the primary for as long as the replica is late.
-    Unknown,
 }
 
 impl Router {
@@ -452,67 +421,6 @@ impl Servers {
             mode: Arc::clone(&self.mode),
         };
         Tx::begin(lease, begin, protocol).await
-    }
-
-    /// Cancel safe: the key leaves whichever line it waits in.
-    async fn point_read<R: PointRead>(
-        &self,
-        need: Need,
-        key: R::Key,
-    ) -> Result<Served<Option<R::Row>>, Error> {
-        let began = Instant::now();
-        let half = self.acquire.read / 2;
-        let reason = match self.pick(need) {
-            // So that there is time left for the primary.
-            Ok(replica) => match self
-                .ask_replica::<R>(replica, need, &key, began + half)
-                .await
-            {
-                Ok(served) => return Ok(served),
-                Err(reason) => reason,
-            },
-            Err(reason) => reason,
-        };
-        // A replica that hung with the key in flight may have taken all there was.
-        let deadline = (began + self.acquire.read).max(Instant::now() + half);
-        let (value, _) = match self.primary.lanes.ask::<R>(need, key, deadline).await {
-            Ok(answer) => answer,
-            Err(Refused::Failed(error)) => return Err(self.blamed(error)),
-            Err(Refused::Elsewhere(_)) => return Err(Error::NotPrimary),
-        };
-        let by = ServedBy::Primary { reason };
-        self.count_read(need, by);
-        Ok(Served { value, by })
-    }
-
-    /// Asks one replica. `Err` sends the caller to the primary. Cancel safe as [`Lanes::ask`].
-    async fn ask_replica<R: PointRead>(
-        &self,
-        replica: &Replica,
-        need: Need,
-        key: &R::Key,
-        deadline: Instant,
-    ) -> Result<Served<Option<R::Row>>, PrimaryReason> {
-        let asked = replica.lanes.ask::<R>(need, key.clone(), deadline);
-        let (value, by) = match asked.await {
-            Ok(answer) => answer,
-            Err(Refused::Elsewhere(reason)) => return Err(reason),
-            Err(Refused::Failed(error)) => {
-                tracing::debug!(%error, replica = replica.index, "a replica did not answer; asking the primary");
-                replica.guard.sight.failed(&error);
-                return Err(PrimaryReason::ReplicaFailed);
-            }
-        };
-        let absent = match need {
-            Need::Any => value.is_none(),
-            Need::Fresh | Need::List | Need::ListOfNew => R::is_absent(value.as_ref()),
-        };
-        // What only turns "unknown" into "here" does not wait for the replicas, so "unknown" is the primary's to say.
-        if absent && !matches!(by, ServedBy::Stale { .. }) {
-            return Err(PrimaryReason::Absent);
-        }
-        self.count_read(need, by);
-        Ok(Served { value, by })
     }
 
     /// Waits in vain are the load's fault, unless the primary is known to hang meanwhile.
