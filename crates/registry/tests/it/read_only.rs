@@ -1,6 +1,6 @@
 //! Read-only mode, as clients notice it.
 
-use crate::support::{Client, Kind, Site, body, bytes, name, sha256, stalled, streamed, unit};
+use crate::support::{Kind, Site, body, bytes, name, sha256, stalled, streamed, unit};
 use portolan_metadata::read_only;
 use portolan_registry::Error;
 use portolan_testkit::children::eventually;
@@ -124,11 +124,7 @@ async fn an_upload_in_flight_ends_when_the_mode_begins_and_goes_on_after_it() {
     site.settings.claims.lease = Duration::from_millis(200);
     site.settings.claims.wait = Duration::from_secs(30);
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(3, unit(Kind::Directory) * 5 / 2);
     let id = client.start().await;
     let switch = async {

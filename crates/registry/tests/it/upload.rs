@@ -21,11 +21,7 @@ on_both_stores! {
 async fn one_stream_walks_every_step_of_the_schedule(kind: Kind) {
     let site = Site::new(kind).await;
     let (registry, script) = site.process_with(Script::default()).await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     // Two parts of 1, two of 1.5, two of 2 units, and more than half of one of 3.5.
     let content = bytes(1, unit(kind) * 11);
     let id = client.start().await;
@@ -96,11 +92,7 @@ async fn chunks_walk_every_step_of_the_schedule_each_on_another_process(kind: Ki
 async fn a_blob_comes_with_one_request(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     for size in [1, 3_000, unit(kind), unit(kind) + 1, several_parts(kind)] {
         for sized in [true, false] {
             let content = bytes(size + u64::from(sized), size);
@@ -139,11 +131,7 @@ async fn a_blob_comes_with_one_request(kind: Kind) {
 async fn a_blob_comes_with_the_last_request(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     for (before, after) in [(0, 9), (0, 2), (0, 27), (3, 2), (10, 1), (13, 8), (25, 17)] {
         // Tenths of a unit.
         let content = bytes(before * 100 + after, unit(kind) * (before + after) / 10);
@@ -176,11 +164,7 @@ async fn a_blob_comes_with_the_last_request(kind: Kind) {
 async fn a_blob_without_bytes_comes_every_way(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let empty = sha256(b"");
     let done = registry.push_blob(&site.caller, &client.name, empty, UploadBody::empty());
     assert_eq!(done.await.unwrap().size, 0);
@@ -199,11 +183,7 @@ async fn a_blob_without_bytes_comes_every_way(kind: Kind) {
 async fn small_content_lies_in_the_row(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let (first, second, third) = (bytes(5, 2_048), bytes(6, 2_048), bytes(7, 2_049));
     let id = client.start().await;
     client
@@ -231,11 +211,7 @@ async fn a_small_layer_is_one_call_to_the_store_whichever_way_it_comes() {
     let mut site = Site::new(Kind::S3).await;
     site.settings.schedule = PartSchedule::standard();
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let mut asked = 0;
     for size in [3_000, 8 << 20] {
         // docker, podman, crane
@@ -280,11 +256,7 @@ async fn a_large_layer_is_its_parts_and_two_calls_more() {
     let mut site = Site::new(Kind::S3).await;
     site.settings.schedule = PartSchedule::standard();
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(12, 20 << 20);
     let done = registry.push_blob(&site.caller, &client.name, sha256(&content), body(&content));
     done.await.unwrap();

@@ -14,11 +14,7 @@ use std::time::Duration;
 async fn an_upload_is_known_only_to_its_account_in_its_repository() {
     let site = Site::new(Kind::Directory).await;
     let registry = site.process().await;
-    let owner = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let owner = site.client(&registry, "a/b");
     let id = owner.start().await;
     owner.append(id, body(&bytes(1, 100))).await.unwrap();
     // Both may push everywhere.
@@ -27,11 +23,7 @@ async fn an_upload_is_known_only_to_its_account_in_its_repository() {
         name: name("a/b"),
         ..owner
     };
-    let elsewhere = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/c"),
-    };
+    let elsewhere = site.client(&registry, "a/c");
     for client in [&stranger, &elsewhere] {
         let ends = [
             client.received(id).await.unwrap_err(),
@@ -117,11 +109,7 @@ async fn a_request_waits_a_little_for_the_one_before_it() {
     let mut site = Site::new(Kind::Directory).await;
     site.settings.claims.wait = Duration::from_secs(30);
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(3, 200_000);
     let id = client.start().await;
     // All start at once, each with a chunk that belongs somewhere else; all but one find out where they are.
@@ -184,11 +172,7 @@ async fn a_claim_lasts_as_long_as_its_request() {
     let mut site = Site::new(Kind::Directory).await;
     site.settings.claims.renew = Duration::from_millis(50);
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let id = client.start().await;
     let writing = client.append(id, stalled(&bytes(6, 1_000)));
     let watching = async {
@@ -218,11 +202,7 @@ async fn a_claim_lasts_as_long_as_its_request() {
 async fn a_request_that_is_dropped_writes_down_what_it_has_and_lets_go() {
     let site = Site::new(Kind::Directory).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(7, unit(Kind::Directory) * 5 / 2);
     let id = client.start().await;
     let parts = unit(Kind::Directory) * 2;
@@ -254,11 +234,7 @@ async fn a_cancelled_upload_ends_the_request_that_writes_to_it() {
     let mut site = Site::new(Kind::Directory).await;
     site.settings.claims.renew = Duration::from_millis(50);
     let (registry, script) = site.process_with(Script::at(2, Event::StopBefore)).await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let id = client.start().await;
     let cancel = async {
         script.reached().await;
@@ -278,11 +254,7 @@ async fn a_body_that_is_too_slow_ends_and_keeps_whole_parts() {
     let mut site = Site::new(Kind::Directory).await;
     site.settings.pace.idle = Duration::from_millis(50);
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let id = client.start().await;
     let slow = client
         .append(id, stalled(&bytes(9, unit(Kind::Directory) + 1)))
@@ -299,11 +271,7 @@ async fn many_uploads_share_a_budget_for_two_parts_and_all_end() {
     let part = u32::try_from(unit(Kind::Directory) * 2).unwrap();
     let budget = budgets(&mut site.settings, part * 2);
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let pushes = (0..12).map(|seed| {
         let client = &client;
         async move {

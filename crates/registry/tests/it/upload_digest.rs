@@ -1,8 +1,6 @@
 //! What the bytes hash to, on both stores: wrong digests, other algorithms, lost hash states.
 
-use crate::support::{
-    Client, Kind, Site, body, broken, bytes, name, on_both_stores, sha256, streamed, unit,
-};
+use crate::support::{Kind, Site, body, broken, bytes, on_both_stores, sha256, streamed, unit};
 use bytes::Bytes;
 use portolan_oci::{Algorithm, Digest};
 use portolan_registry::Error;
@@ -17,11 +15,7 @@ on_both_stores! {
 async fn a_wrong_digest_leaves_the_upload_as_it_was(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     for tenths in [3, 12, 26] {
         let content = bytes(tenths, unit(kind) * tenths / 10);
         let (first, rest) = (
@@ -57,11 +51,7 @@ async fn a_wrong_digest_leaves_the_upload_as_it_was(kind: Kind) {
 async fn a_digest_of_another_algorithm_is_computed_from_what_is_stored(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     for tenths in [1, 6, 26] {
         let content = bytes(tenths, unit(kind) * tenths / 10);
         let digest = Digest::of(Algorithm::Sha512, &content);
@@ -111,11 +101,7 @@ async fn a_digest_of_another_algorithm_is_computed_from_what_is_stored(kind: Kin
 async fn a_hash_state_that_cannot_be_read_is_replaced_by_reading_the_bytes(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     for tenths in [5, 26] {
         let content = bytes(tenths, unit(kind) * tenths / 10);
         let half = content.len() / 2;

@@ -1,8 +1,8 @@
 //! Uploads that end otherwise than with a blob, and requests that are refused.
 
 use crate::support::{
-    Client, Kind, Site, body, broken, bytes, name, on_both_stores, range, several_parts, sha256,
-    stalled, streamed, unit,
+    Kind, Site, body, broken, bytes, on_both_stores, range, several_parts, sha256, stalled,
+    streamed, unit,
 };
 use portolan_registry::Error;
 use portolan_registry::upload::UploadBody;
@@ -17,11 +17,7 @@ on_both_stores! {
 async fn a_client_that_goes_away_leaves_whole_parts_and_a_true_offset(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(8, several_parts(kind));
     let unit = unit(kind);
     let id = client.start().await;
@@ -67,11 +63,7 @@ async fn a_client_that_goes_away_leaves_whole_parts_and_a_true_offset(kind: Kind
 async fn a_cancelled_upload_is_unknown_and_leaves_nothing(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     for size in [0, 1_000, several_parts(kind)] {
         let id = client.start().await;
         client.append(id, body(&bytes(9, size))).await.unwrap();
@@ -102,11 +94,7 @@ async fn a_cancelled_upload_is_unknown_and_leaves_nothing(kind: Kind) {
 async fn an_expired_upload_leaves_nothing(kind: Kind) {
     let site = Site::new(kind).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let id = client.start().await;
     client
         .append(id, body(&bytes(10, several_parts(kind))))
@@ -134,11 +122,7 @@ async fn an_expired_upload_leaves_nothing(kind: Kind) {
 async fn chunks_that_do_not_fit_are_refused_and_change_nothing() {
     let site = Site::new(Kind::Directory).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(13, 1_000);
     let id = client.start().await;
     client.append_at(id, 0, &content).await.unwrap();
@@ -190,11 +174,7 @@ async fn chunks_that_do_not_fit_are_refused_and_change_nothing() {
 async fn an_upload_larger_than_the_schedule_is_too_large() {
     let site = Site::new(Kind::Directory).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let limit = site.settings.schedule.total_max();
     let content = bytes(14, limit + 1);
     let id = client.start().await;
@@ -220,11 +200,7 @@ async fn an_upload_larger_than_the_schedule_is_too_large() {
 async fn an_upload_lives_a_day_after_a_request_that_took_longer() {
     let site = Site::new(Kind::Directory).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let id = client.start().await;
     {
         let sending = client.append(id, stalled(&bytes(16, 1_000)));

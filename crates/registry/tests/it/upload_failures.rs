@@ -1,7 +1,7 @@
 //! A store that fails in the middle.
 
 use crate::staged::{Event, Script};
-use crate::support::{Client, Kind, Site, body, bytes, name, sha256, streamed, unit};
+use crate::support::{Kind, Site, body, bytes, sha256, streamed, unit};
 use portolan_registry::Error;
 use portolan_registry::upload::UploadBody;
 
@@ -10,11 +10,7 @@ use portolan_registry::upload::UploadBody;
 async fn push_over_failure(call: u32, event: Event) -> bool {
     let site = Site::new(Kind::Directory).await;
     let (registry, script) = site.process_with(Script::at(call, event)).await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(1, unit(Kind::Directory) * 5 / 2);
     let first = content.slice(..content.len() * 2 / 3);
     let id = client.start().await;
@@ -50,11 +46,7 @@ async fn push_over_failure(call: u32, event: Event) -> bool {
     let reached = script.was_reached();
     assert_eq!(failures, u32::from(reached));
     let healthy = site.process().await;
-    let client = Client {
-        registry: &healthy,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&healthy, "a/b");
     assert!(client.pull(sha256(&content)).await == content);
     registry.drain_uploads().await;
     site.nothing_is_left_over(&healthy).await;
@@ -83,11 +75,7 @@ async fn a_store_whose_answer_is_lost_at_any_call_is_unavailable_once_and_the_up
 async fn parts_that_vanished_from_the_store_end_the_upload() {
     let site = Site::new(Kind::Directory).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(2, unit(Kind::Directory) * 3);
     for by_put in [false, true] {
         let id = client.start().await;
@@ -125,11 +113,7 @@ async fn parts_that_vanished_from_the_store_end_the_upload() {
 async fn objects_that_the_store_keeps_are_deleted_later() {
     let site = Site::new(Kind::Directory).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     for seed in 0..3 {
         let id = client.start().await;
         client.append(id, body(&bytes(seed, 100))).await.unwrap();
@@ -155,11 +139,7 @@ async fn objects_that_the_store_keeps_are_deleted_later() {
 async fn an_object_that_is_a_blobs_is_never_deleted_and_is_counted() {
     let site = Site::new(Kind::Directory).await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = bytes(3, 5_000);
     let id = client.start().await;
     client

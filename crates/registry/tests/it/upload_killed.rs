@@ -4,7 +4,7 @@
 //! task where it stands and closes every connection.
 
 use crate::staged::{Event, Script};
-use crate::support::{Client, Kind, Site, body, bytes, name, sha256, streamed, unit};
+use crate::support::{Kind, Site, body, bytes, sha256, streamed, unit};
 use portolan_oci::UploadId;
 use portolan_registry::upload::UploadBody;
 use portolan_registry::{Error, Registry};
@@ -13,11 +13,7 @@ use tokio::runtime::Runtime;
 
 /// What the client sends: a stream, more, and the end.
 async fn push(registry: Registry, site: Arc<Site>, id: UploadId) {
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = content(&site);
     let first = content.len() / 5;
     let second = content.len() * 3 / 4;
@@ -53,11 +49,7 @@ async fn kill_at(kind: Kind, call: u32, event: Event) -> bool {
     let id = {
         let (site, registry) = (Arc::clone(&site), doomed.clone());
         let start = async move {
-            let client = Client {
-                registry: &registry,
-                caller: &site.caller,
-                name: name("a/b"),
-            };
+            let client = site.client(&registry, "a/b");
             client.start().await
         };
         process.spawn(start).await.unwrap()
@@ -75,11 +67,7 @@ async fn kill_at(kind: Kind, call: u32, event: Event) -> bool {
     // Long enough later for the dead process's lease to have ended.
     site.run("UPDATE upload SET lock_until = now()").await;
     let registry = site.process().await;
-    let client = Client {
-        registry: &registry,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&registry, "a/b");
     let content = content(&site);
     let digest = sha256(&content);
     match client.received(id).await {
@@ -141,11 +129,7 @@ async fn a_blob_that_was_complete_when_its_process_died_is_committed_by_the_next
     let site = Arc::new(Site::new(Kind::Directory).await);
     let content = bytes(2, unit(Kind::Directory) * 34 / 10);
     let first = site.process().await;
-    let client = Client {
-        registry: &first,
-        caller: &site.caller,
-        name: name("a/b"),
-    };
+    let client = site.client(&first, "a/b");
     let id = client.start().await;
     client.append(id, body(&content)).await.unwrap();
 
@@ -161,11 +145,7 @@ async fn a_blob_that_was_complete_when_its_process_died_is_committed_by_the_next
     let finishing = {
         let (site, content) = (Arc::clone(&site), content.clone());
         process.spawn(async move {
-            let client = Client {
-                registry: &doomed,
-                caller: &site.caller,
-                name: name("a/b"),
-            };
+            let client = site.client(&doomed, "a/b");
             client
                 .finish(id, sha256(&content), UploadBody::empty())
                 .await
