@@ -7,6 +7,7 @@ use crate::support::{
 use portolan_registry::Error;
 use portolan_registry::upload::UploadBody;
 use portolan_testkit::children::eventually;
+use std::pin::pin;
 
 on_both_stores! {
     a_client_that_goes_away_leaves_whole_parts_and_a_true_offset
@@ -203,11 +204,12 @@ async fn an_upload_lives_a_day_after_a_request_that_took_longer() {
     let client = site.client(&registry, "a/b");
     let id = client.start().await;
     {
-        let sending = client.append(id, stalled(&bytes(16, 1_000)));
+        // Dropped at the end of the block, after the day: what it has is written down then.
+        let mut sending = pin!(client.append(id, stalled(&bytes(16, 1_000))));
         let sql = "SELECT count(*) FROM upload WHERE lock_until > now()";
         let claimed = eventually("it is claimed", async || site.number(sql).await == 1);
         tokio::select! {
-            outcome = sending => panic!("{outcome:?}"),
+            outcome = &mut sending => panic!("{outcome:?}"),
             () = claimed => {}
         }
         // A day goes by before the request ends and writes down what it has.
