@@ -36,9 +36,10 @@ impl Freshness {
     /// # Errors
     /// [`Error::Unavailable`] where it is older than `limit` and the repository is not public.
     pub fn admit(self, access: &Access, limit: Duration) -> Result<(), Error> {
-        match self {
-            Self::Stale { age } if is_older(age, limit) && !access.public => Err(lost(age)),
-            Self::Current | Self::Stale { .. } => Ok(()),
+        if access.public {
+            Ok(())
+        } else {
+            self.within(limit)
         }
     }
 
@@ -48,7 +49,7 @@ impl Freshness {
     /// [`Error::Unavailable`] where it is older than `limit`.
     pub(crate) fn within(self, limit: Duration) -> Result<(), Error> {
         match self {
-            Self::Stale { age } if is_older(age, limit) => Err(lost(age)),
+            Self::Stale { age } if age > Age::AtMost(limit) => Err(lost(age)),
             Self::Current | Self::Stale { .. } => Ok(()),
         }
     }
@@ -86,10 +87,6 @@ impl From<ServedBy> for Freshness {
 }
 
 /// What is of unknown age is as old as can be.
-fn is_older(age: Age, limit: Duration) -> bool {
-    age > Age::AtMost(limit)
-}
-
 fn lost(age: Age) -> Error {
     Error::unavailable(UnavailableCause::PrimaryLost { age })
 }
