@@ -2,6 +2,54 @@
 
 CREATE SCHEMA portolan_pg;
 
+CREATE FUNCTION public.audit_partition_drop(month date) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO '$user', 'public'
+    AS $$
+DECLARE
+    part text;
+    parent text;
+    dropped boolean := false;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['audit_log', 'pull_count'] LOOP
+        part := format('%s_%s', parent, to_char(month, 'YYYY_MM'));
+        CONTINUE WHEN to_regclass(format('%I', part)) IS NULL;
+        EXECUTE format('DROP TABLE %I', part);
+        dropped := true;
+    END LOOP;
+    RETURN dropped;
+END
+$$;
+
+CREATE FUNCTION public.audit_partition_make(month date) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO '$user', 'public'
+    AS $$
+DECLARE
+    begins date := date_trunc('month', month)::date;
+    ends date := (date_trunc('month', month) + interval '1 month')::date;
+    part text;
+    parent text;
+    key text;
+    made boolean := false;
+BEGIN
+    FOR parent, key IN VALUES ('audit_log', 'at'), ('pull_count', 'hour') LOOP
+        part := format('%s_%s', parent, to_char(begins, 'YYYY_MM'));
+        CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent);
+        EXECUTE format(
+            'WITH moved AS (DELETE FROM %I WHERE %I >= %L::timestamptz AND %I < %L::timestamptz RETURNING *)
+             INSERT INTO %I SELECT * FROM moved',
+            parent || '_default', key, begins || ' 00:00+00', key, ends || ' 00:00+00', part);
+        EXECUTE format(
+            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            parent, part, begins || ' 00:00+00', ends || ' 00:00+00');
+        made := true;
+    END LOOP;
+    RETURN made;
+END
+$$;
+
 CREATE FUNCTION public.enqueue_new_blobs() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -132,6 +180,13 @@ CREATE TABLE public.account (
     state text DEFAULT 'active'::text NOT NULL COLLATE pg_catalog."C",
     name text NOT NULL COLLATE pg_catalog."C",
     password_hash text,
+    email text COLLATE pg_catalog."C",
+    email_verified boolean DEFAULT false NOT NULL,
+    description text DEFAULT ''::text NOT NULL,
+    expires_at timestamp with time zone,
+    read_only_superuser boolean DEFAULT false NOT NULL,
+    CONSTRAINT account_description_check CHECK ((octet_length(description) <= 4096)),
+    CONSTRAINT account_email_check CHECK ((octet_length(email) <= 320)),
     CONSTRAINT account_generation_check CHECK ((generation > 0)),
     CONSTRAINT account_kind_check CHECK ((kind = ANY (ARRAY['user'::text, 'organization'::text, 'robot'::text]))),
     CONSTRAINT account_name_check CHECK ((octet_length(name) <= 255)),
@@ -141,7 +196,9 @@ CASE
     WHEN (kind = 'robot'::text) THEN (name ~ '^[a-z0-9]+([._-]+[a-z0-9]+)*\+[a-z0-9][a-z0-9_.-]*$'::text)
     ELSE (name ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$'::text)
 END),
+    CONSTRAINT account_only_robots_expire CHECK (((kind = 'robot'::text) OR (expires_at IS NULL))),
     CONSTRAINT account_only_users_log_in CHECK (((kind = 'user'::text) OR ((password_hash IS NULL) AND (NOT superuser)))),
+    CONSTRAINT account_only_users_see_all CHECK (((kind = 'user'::text) OR (NOT read_only_superuser))),
     CONSTRAINT account_robot_has_owner CHECK (((kind = 'robot'::text) = (owner_id IS NOT NULL))),
     CONSTRAINT account_state_check CHECK ((state = ANY (ARRAY['active'::text, 'disabled'::text, 'removing'::text])))
 );
@@ -153,6 +210,49 @@ ALTER TABLE public.account ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.audit_log (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    actor_id bigint,
+    credential_id bigint,
+    namespace_id bigint,
+    repository_id bigint,
+    address inet,
+    credential text NOT NULL COLLATE pg_catalog."C",
+    action text NOT NULL COLLATE pg_catalog."C",
+    actor text NOT NULL COLLATE pg_catalog."C",
+    target text NOT NULL COLLATE pg_catalog."C",
+    request_id text COLLATE pg_catalog."C",
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT audit_log_action_check CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
+)
+PARTITION BY RANGE (at);
+
+CREATE SEQUENCE public.audit_log_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+ALTER SEQUENCE public.audit_log_id OWNED BY public.audit_log.id;
+
+CREATE TABLE public.audit_log_default (
+    id bigint DEFAULT nextval('public.audit_log_id'::regclass) NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    actor_id bigint,
+    credential_id bigint,
+    namespace_id bigint,
+    repository_id bigint,
+    address inet,
+    credential text NOT NULL COLLATE pg_catalog."C",
+    action text NOT NULL COLLATE pg_catalog."C",
+    actor text NOT NULL COLLATE pg_catalog."C",
+    target text NOT NULL COLLATE pg_catalog."C",
+    request_id text COLLATE pg_catalog."C",
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT audit_log_action_check CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text))
 );
 
 CREATE TABLE public.blob (
@@ -185,6 +285,51 @@ ALTER TABLE public.blob ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE public.credential (
+    id bigint NOT NULL,
+    account_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    max_role smallint,
+    kind text NOT NULL COLLATE pg_catalog."C",
+    title text DEFAULT ''::text NOT NULL,
+    secret_hash bytea NOT NULL,
+    CONSTRAINT credential_kind_check CHECK ((kind = ANY (ARRAY['robot'::text, 'application'::text]))),
+    CONSTRAINT credential_max_role_check CHECK (((max_role >= 1) AND (max_role <= 3))),
+    CONSTRAINT credential_secret_hash_check CHECK ((octet_length(secret_hash) = 32)),
+    CONSTRAINT credential_title_check CHECK ((octet_length(title) <= 255))
+);
+
+ALTER TABLE public.credential ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.credential_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.default_permission (
+    id bigint NOT NULL,
+    namespace_id bigint NOT NULL,
+    creator_id bigint,
+    account_id bigint,
+    team_id bigint,
+    role smallint NOT NULL,
+    CONSTRAINT default_permission_is_for_one CHECK ((num_nonnulls(account_id, team_id) = 1)),
+    CONSTRAINT default_permission_role_check CHECK (((role >= 1) AND (role <= 3)))
+);
+
+ALTER TABLE public.default_permission ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.default_permission_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.deleted_manifest (
     id bigint NOT NULL,
     repository_id bigint NOT NULL,
@@ -200,6 +345,38 @@ CREATE TABLE public.deleted_manifest (
 
 ALTER TABLE public.deleted_manifest ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.deleted_manifest_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.external_identity (
+    account_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    provider text NOT NULL COLLATE pg_catalog."C",
+    subject text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT external_identity_provider_check CHECK ((provider <> ''::text)),
+    CONSTRAINT external_identity_subject_check CHECK (((subject <> ''::text) AND (octet_length(subject) <= 1024)))
+);
+
+CREATE TABLE public.federation_rule (
+    id bigint NOT NULL,
+    account_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    issuer text NOT NULL COLLATE pg_catalog."C",
+    audience text NOT NULL COLLATE pg_catalog."C",
+    subject text NOT NULL COLLATE pg_catalog."C",
+    claims jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT federation_rule_audience_check CHECK ((audience <> ''::text)),
+    CONSTRAINT federation_rule_claims_check CHECK ((jsonb_typeof(claims) = 'object'::text)),
+    CONSTRAINT federation_rule_issuer_check CHECK ((issuer <> ''::text)),
+    CONSTRAINT federation_rule_subject_check CHECK ((subject <> ''::text))
+);
+
+ALTER TABLE public.federation_rule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.federation_rule_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -242,6 +419,17 @@ ALTER TABLE public.job ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE public.lockout (
+    account_id bigint NOT NULL,
+    failed_at timestamp with time zone DEFAULT now() NOT NULL,
+    locked_until timestamp with time zone,
+    failures integer DEFAULT 1 NOT NULL,
+    address inet NOT NULL,
+    last_attempt bytea NOT NULL,
+    CONSTRAINT lockout_failures_check CHECK ((failures > 0))
+)
+WITH (fillfactor='70');
 
 CREATE TABLE public.manifest (
     id bigint NOT NULL,
@@ -321,11 +509,21 @@ CREATE TABLE public.media_type (
     CONSTRAINT media_type_name_check CHECK ((name <> ''::text))
 );
 
+CREATE TABLE public.membership (
+    account_id bigint NOT NULL,
+    team_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    provider text COLLATE pg_catalog."C",
+    CONSTRAINT membership_provider_check CHECK ((provider <> ''::text))
+);
+
 CREATE TABLE public.namespace (
     id bigint NOT NULL,
     owner_account_id bigint NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     name text NOT NULL COLLATE pg_catalog."C",
+    mode text DEFAULT 'normal'::text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT namespace_mode_check CHECK ((mode = ANY (ARRAY['normal'::text, 'read_only'::text]))),
     CONSTRAINT namespace_name_check CHECK (((octet_length(name) <= 255) AND (name ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$'::text)))
 );
 
@@ -359,6 +557,45 @@ CREATE TABLE public.object_delete (
 )
 WITH (autovacuum_vacuum_scale_factor='0.02');
 
+CREATE TABLE public.permission (
+    repository_id bigint NOT NULL,
+    account_id bigint,
+    team_id bigint,
+    role smallint NOT NULL,
+    CONSTRAINT permission_is_of_one CHECK ((num_nonnulls(account_id, team_id) = 1)),
+    CONSTRAINT permission_role_check CHECK (((role >= 1) AND (role <= 3)))
+);
+
+CREATE TABLE public.pull_count (
+    hour timestamp with time zone NOT NULL,
+    repository_id bigint NOT NULL,
+    account_id bigint NOT NULL,
+    credential_id bigint NOT NULL,
+    pulls bigint NOT NULL,
+    digest bytea NOT NULL,
+    CONSTRAINT pull_count_pulls_check CHECK ((pulls > 0))
+)
+PARTITION BY RANGE (hour);
+
+CREATE TABLE public.pull_count_default (
+    hour timestamp with time zone NOT NULL,
+    repository_id bigint NOT NULL,
+    account_id bigint NOT NULL,
+    credential_id bigint NOT NULL,
+    pulls bigint NOT NULL,
+    digest bytea NOT NULL,
+    CONSTRAINT pull_count_pulls_check CHECK ((pulls > 0))
+);
+
+CREATE TABLE public.recovery (
+    account_id bigint NOT NULL,
+    generation bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    secret_hash bytea NOT NULL,
+    CONSTRAINT recovery_secret_hash_check CHECK ((octet_length(secret_hash) = 32))
+);
+
 CREATE TABLE public.repository (
     id bigint NOT NULL,
     namespace_id bigint NOT NULL,
@@ -371,6 +608,10 @@ CREATE TABLE public.repository (
     path text NOT NULL COLLATE pg_catalog."C",
     removed_path text COLLATE pg_catalog."C",
     description text DEFAULT ''::text NOT NULL,
+    mode text DEFAULT 'normal'::text NOT NULL COLLATE pg_catalog."C",
+    mirror_account_id bigint,
+    CONSTRAINT repository_mirror_is_one CHECK (((mirror_account_id IS NULL) OR (mode = 'mirror'::text))),
+    CONSTRAINT repository_mode_check CHECK ((mode = ANY (ARRAY['normal'::text, 'read_only'::text, 'mirror'::text]))),
     CONSTRAINT repository_path_check CHECK ((octet_length(path) <= 255)),
     CONSTRAINT repository_path_grammar CHECK (
 CASE state
@@ -395,6 +636,16 @@ ALTER TABLE public.repository ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.session (
+    account_id bigint NOT NULL,
+    generation bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    confirmed_at timestamp with time zone DEFAULT now() NOT NULL,
+    secret_hash bytea NOT NULL,
+    CONSTRAINT session_secret_hash_check CHECK ((octet_length(secret_hash) = 32))
 );
 
 CREATE TABLE public.setting (
@@ -480,6 +731,35 @@ CREATE SEQUENCE public.tag_version
     CACHE 1;
 ALTER SEQUENCE public.tag_version OWNED BY public.tag.version;
 
+CREATE TABLE public.team (
+    id bigint NOT NULL,
+    organization_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    role text NOT NULL COLLATE pg_catalog."C",
+    name text NOT NULL COLLATE pg_catalog."C",
+    description text DEFAULT ''::text NOT NULL,
+    CONSTRAINT team_description_check CHECK ((octet_length(description) <= 4096)),
+    CONSTRAINT team_name_check CHECK (((octet_length(name) <= 255) AND (name ~ '^[a-z0-9]+([._-]+[a-z0-9]+)*$'::text))),
+    CONSTRAINT team_role_check CHECK ((role = ANY (ARRAY['member'::text, 'creator'::text, 'admin'::text])))
+);
+
+CREATE TABLE public.team_group (
+    team_id bigint NOT NULL,
+    provider text NOT NULL COLLATE pg_catalog."C",
+    group_name text NOT NULL COLLATE pg_catalog."C",
+    CONSTRAINT team_group_group_name_check CHECK (((group_name <> ''::text) AND (octet_length(group_name) <= 1024))),
+    CONSTRAINT team_group_provider_check CHECK ((provider <> ''::text))
+);
+
+ALTER TABLE public.team ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.team_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.upload (
     id uuid NOT NULL,
     account_id bigint NOT NULL,
@@ -517,6 +797,12 @@ CREATE TABLE public.upload_part (
     CONSTRAINT upload_part_size_check CHECK ((size > 0))
 );
 
+ALTER TABLE ONLY public.audit_log ATTACH PARTITION public.audit_log_default DEFAULT;
+
+ALTER TABLE ONLY public.pull_count ATTACH PARTITION public.pull_count_default DEFAULT;
+
+ALTER TABLE ONLY public.audit_log ALTER COLUMN id SET DEFAULT nextval('public.audit_log_id'::regclass);
+
 ALTER TABLE ONLY public.tag ALTER COLUMN version SET DEFAULT nextval('public.tag_version'::regclass);
 
 ALTER TABLE ONLY portolan_pg.beacon
@@ -531,20 +817,38 @@ ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_name_key UNIQUE (name);
 ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (at, id);
+ALTER TABLE ONLY public.audit_log_default
+    ADD CONSTRAINT audit_log_default_pkey PRIMARY KEY (at, id);
 ALTER TABLE ONLY public.blob
     ADD CONSTRAINT blob_digest_key UNIQUE (digest);
 ALTER TABLE ONLY public.blob
     ADD CONSTRAINT blob_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.blob
     ADD CONSTRAINT blob_storage_key_key UNIQUE (store_id, storage_key);
+ALTER TABLE ONLY public.credential
+    ADD CONSTRAINT credential_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.credential
+    ADD CONSTRAINT credential_secret_hash_key UNIQUE (secret_hash);
+ALTER TABLE ONLY public.default_permission
+    ADD CONSTRAINT default_permission_namespace_id_creator_id_account_id_team__key UNIQUE NULLS NOT DISTINCT (namespace_id, creator_id, account_id, team_id);
+ALTER TABLE ONLY public.default_permission
+    ADD CONSTRAINT default_permission_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.deleted_manifest
     ADD CONSTRAINT deleted_manifest_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.external_identity
+    ADD CONSTRAINT external_identity_pkey PRIMARY KEY (provider, subject);
+ALTER TABLE ONLY public.federation_rule
+    ADD CONSTRAINT federation_rule_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.gc_queue
     ADD CONSTRAINT gc_queue_pkey PRIMARY KEY (kind, id);
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_kind_key_key UNIQUE (kind, key);
 ALTER TABLE ONLY public.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.lockout
+    ADD CONSTRAINT lockout_pkey PRIMARY KEY (account_id, address);
 ALTER TABLE ONLY public.manifest_blob
     ADD CONSTRAINT manifest_blob_pkey PRIMARY KEY (repository_id, blob_id, manifest_id);
 ALTER TABLE ONLY public.manifest_child
@@ -563,18 +867,28 @@ ALTER TABLE ONLY public.media_type
     ADD CONSTRAINT media_type_name_key UNIQUE (name);
 ALTER TABLE ONLY public.media_type
     ADD CONSTRAINT media_type_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_pkey PRIMARY KEY (account_id, team_id);
 ALTER TABLE ONLY public.namespace
     ADD CONSTRAINT namespace_name_key UNIQUE (name);
 ALTER TABLE ONLY public.namespace
     ADD CONSTRAINT namespace_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.object_delete
     ADD CONSTRAINT object_delete_pkey PRIMARY KEY (store_id, storage_key);
+ALTER TABLE ONLY public.pull_count
+    ADD CONSTRAINT pull_count_pkey PRIMARY KEY (hour, repository_id, digest, account_id, credential_id);
+ALTER TABLE ONLY public.pull_count_default
+    ADD CONSTRAINT pull_count_default_pkey PRIMARY KEY (hour, repository_id, digest, account_id, credential_id);
+ALTER TABLE ONLY public.recovery
+    ADD CONSTRAINT recovery_pkey PRIMARY KEY (secret_hash);
 ALTER TABLE ONLY public.repository_blob
     ADD CONSTRAINT repository_blob_pkey PRIMARY KEY (repository_id, blob_id);
 ALTER TABLE ONLY public.repository
     ADD CONSTRAINT repository_path_key UNIQUE (path);
 ALTER TABLE ONLY public.repository
     ADD CONSTRAINT repository_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.session
+    ADD CONSTRAINT session_pkey PRIMARY KEY (secret_hash);
 ALTER TABLE ONLY public.setting
     ADD CONSTRAINT setting_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.signing_key
@@ -589,19 +903,59 @@ ALTER TABLE ONLY public.tag_history
     ADD CONSTRAINT tag_history_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.tag
     ADD CONSTRAINT tag_pkey PRIMARY KEY (repository_id, name);
+ALTER TABLE ONLY public.team_group
+    ADD CONSTRAINT team_group_pkey PRIMARY KEY (provider, group_name, team_id);
+ALTER TABLE ONLY public.team
+    ADD CONSTRAINT team_organization_id_name_key UNIQUE (organization_id, name);
+ALTER TABLE ONLY public.team
+    ADD CONSTRAINT team_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.upload_part
     ADD CONSTRAINT upload_part_pkey PRIMARY KEY (upload_id, number);
 ALTER TABLE ONLY public.upload
     ADD CONSTRAINT upload_pkey PRIMARY KEY (id);
 CREATE INDEX process_replica_seen ON portolan_pg.process_replica USING btree (seen_at);
 
+CREATE UNIQUE INDEX account_email ON public.account USING btree (lower(email)) WHERE (email IS NOT NULL);
+
 CREATE INDEX account_owner ON public.account USING btree (owner_id) WHERE (owner_id IS NOT NULL);
 
+CREATE INDEX audit_log_action ON ONLY public.audit_log USING btree (action, at);
+
+CREATE INDEX audit_log_actor ON ONLY public.audit_log USING btree (actor_id, at) WHERE (actor_id IS NOT NULL);
+
+CREATE INDEX audit_log_default_action_at_idx ON public.audit_log_default USING btree (action, at);
+
+CREATE INDEX audit_log_default_actor_id_at_idx ON public.audit_log_default USING btree (actor_id, at) WHERE (actor_id IS NOT NULL);
+
+CREATE INDEX audit_log_namespace ON ONLY public.audit_log USING btree (namespace_id, at) WHERE (namespace_id IS NOT NULL);
+
+CREATE INDEX audit_log_default_namespace_id_at_idx ON public.audit_log_default USING btree (namespace_id, at) WHERE (namespace_id IS NOT NULL);
+
+CREATE INDEX audit_log_repository ON ONLY public.audit_log USING btree (repository_id, at) WHERE (repository_id IS NOT NULL);
+
+CREATE INDEX audit_log_default_repository_id_at_idx ON public.audit_log_default USING btree (repository_id, at) WHERE (repository_id IS NOT NULL);
+
+CREATE INDEX credential_account ON public.credential USING btree (account_id);
+
+CREATE UNIQUE INDEX credential_robot ON public.credential USING btree (account_id) WHERE (kind = 'robot'::text);
+
+CREATE INDEX default_permission_account ON public.default_permission USING btree (account_id) WHERE (account_id IS NOT NULL);
+
+CREATE INDEX default_permission_creator ON public.default_permission USING btree (creator_id) WHERE (creator_id IS NOT NULL);
+
+CREATE INDEX default_permission_team ON public.default_permission USING btree (team_id) WHERE (team_id IS NOT NULL);
+
 CREATE INDEX deleted_manifest_digest ON public.deleted_manifest USING btree (repository_id, digest, id);
+
+CREATE INDEX external_identity_account ON public.external_identity USING btree (account_id);
+
+CREATE INDEX federation_rule_account ON public.federation_rule USING btree (account_id);
 
 CREATE INDEX gc_queue_due ON public.gc_queue USING btree (kind, review_after);
 
 CREATE INDEX job_due ON public.job USING btree (due_at) WHERE (NOT paused);
+
+CREATE INDEX lockout_failed ON public.lockout USING btree (failed_at);
 
 CREATE INDEX manifest_blob_blob ON public.manifest_blob USING btree (blob_id, repository_id);
 
@@ -619,19 +973,45 @@ CREATE INDEX manifest_missing_blob_digest ON public.manifest_missing_blob USING 
 
 CREATE INDEX manifest_subject ON public.manifest USING btree (repository_id, subject_digest, digest) WHERE (subject_digest IS NOT NULL);
 
+CREATE INDEX membership_team ON public.membership USING btree (team_id, account_id);
+
 CREATE INDEX namespace_owner ON public.namespace USING btree (owner_account_id);
 
 CREATE INDEX object_delete_due ON public.object_delete USING btree (not_before);
 
 CREATE INDEX object_delete_restorable ON public.object_delete USING btree (digest) WHERE (reason = 'collected'::text);
 
+CREATE UNIQUE INDEX permission_account ON public.permission USING btree (account_id, repository_id) WHERE (account_id IS NOT NULL);
+
+CREATE INDEX permission_repository ON public.permission USING btree (repository_id);
+
+CREATE UNIQUE INDEX permission_team ON public.permission USING btree (team_id, repository_id) WHERE (team_id IS NOT NULL);
+
+CREATE INDEX pull_count_account ON ONLY public.pull_count USING btree (account_id, hour);
+
+CREATE INDEX pull_count_default_account_id_hour_idx ON public.pull_count_default USING btree (account_id, hour);
+
+CREATE INDEX pull_count_repository ON ONLY public.pull_count USING btree (repository_id, hour);
+
+CREATE INDEX pull_count_default_repository_id_hour_idx ON public.pull_count_default USING btree (repository_id, hour);
+
+CREATE INDEX recovery_account ON public.recovery USING btree (account_id);
+
+CREATE INDEX recovery_end ON public.recovery USING btree (expires_at);
+
 CREATE INDEX repository_blob_blob ON public.repository_blob USING btree (blob_id, repository_id);
 
 CREATE INDEX repository_blob_expiry ON public.repository_blob USING btree (expires_at);
 
+CREATE INDEX repository_mirror_account ON public.repository USING btree (mirror_account_id) WHERE (mirror_account_id IS NOT NULL);
+
 CREATE INDEX repository_namespace ON public.repository USING btree (namespace_id, path);
 
 CREATE INDEX repository_public ON public.repository USING btree (path) WHERE ((visibility = 'public'::text) AND (state = 'active'::text));
+
+CREATE INDEX session_account ON public.session USING btree (account_id);
+
+CREATE INDEX session_end ON public.session USING btree (expires_at);
 
 CREATE UNIQUE INDEX signing_key_one_each ON public.signing_key USING btree (state) WHERE (state <> 'retired'::text);
 
@@ -639,11 +1019,29 @@ CREATE INDEX tag_history_tag ON public.tag_history USING btree (repository_id, n
 
 CREATE INDEX tag_manifest ON public.tag USING btree (manifest_id);
 
+CREATE INDEX team_group_team ON public.team_group USING btree (team_id);
+
 CREATE INDEX upload_account ON public.upload USING btree (account_id);
 
 CREATE INDEX upload_expiry ON public.upload USING btree (expires_at);
 
 CREATE INDEX upload_store ON public.upload USING btree (store_id);
+
+ALTER INDEX public.audit_log_action ATTACH PARTITION public.audit_log_default_action_at_idx;
+
+ALTER INDEX public.audit_log_actor ATTACH PARTITION public.audit_log_default_actor_id_at_idx;
+
+ALTER INDEX public.audit_log_namespace ATTACH PARTITION public.audit_log_default_namespace_id_at_idx;
+
+ALTER INDEX public.audit_log_pkey ATTACH PARTITION public.audit_log_default_pkey;
+
+ALTER INDEX public.audit_log_repository ATTACH PARTITION public.audit_log_default_repository_id_at_idx;
+
+ALTER INDEX public.pull_count_account ATTACH PARTITION public.pull_count_default_account_id_hour_idx;
+
+ALTER INDEX public.pull_count_pkey ATTACH PARTITION public.pull_count_default_pkey;
+
+ALTER INDEX public.pull_count_repository ATTACH PARTITION public.pull_count_default_repository_id_hour_idx;
 
 CREATE TRIGGER blob_added AFTER INSERT ON public.blob REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.enqueue_new_blobs();
 
@@ -655,6 +1053,22 @@ ALTER TABLE ONLY public.account
     ADD CONSTRAINT account_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES public.account(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.blob
     ADD CONSTRAINT blob_store_id_fkey FOREIGN KEY (store_id) REFERENCES public.store(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.credential
+    ADD CONSTRAINT credential_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.default_permission
+    ADD CONSTRAINT default_permission_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.default_permission
+    ADD CONSTRAINT default_permission_creator_id_fkey FOREIGN KEY (creator_id) REFERENCES public.account(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.default_permission
+    ADD CONSTRAINT default_permission_namespace_id_fkey FOREIGN KEY (namespace_id) REFERENCES public.namespace(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.default_permission
+    ADD CONSTRAINT default_permission_team_id_fkey FOREIGN KEY (team_id) REFERENCES public.team(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.external_identity
+    ADD CONSTRAINT external_identity_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.federation_rule
+    ADD CONSTRAINT federation_rule_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.lockout
+    ADD CONSTRAINT lockout_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.manifest_blob
     ADD CONSTRAINT manifest_blob_blob_id_fkey FOREIGN KEY (blob_id) REFERENCES public.blob(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.manifest_blob
@@ -671,18 +1085,38 @@ ALTER TABLE ONLY public.manifest_missing_blob
     ADD CONSTRAINT manifest_missing_blob_repository_id_manifest_id_fkey FOREIGN KEY (repository_id, manifest_id) REFERENCES public.manifest(repository_id, id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.manifest
     ADD CONSTRAINT manifest_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES public.repository(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.membership
+    ADD CONSTRAINT membership_team_id_fkey FOREIGN KEY (team_id) REFERENCES public.team(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.namespace
     ADD CONSTRAINT namespace_owner_account_id_fkey FOREIGN KEY (owner_account_id) REFERENCES public.account(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.object_delete
     ADD CONSTRAINT object_delete_store_id_store_ownership_fkey FOREIGN KEY (store_id, store_ownership) REFERENCES public.store(id, ownership) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.permission
+    ADD CONSTRAINT permission_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.permission
+    ADD CONSTRAINT permission_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES public.repository(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.permission
+    ADD CONSTRAINT permission_team_id_fkey FOREIGN KEY (team_id) REFERENCES public.team(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.recovery
+    ADD CONSTRAINT recovery_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.repository_blob
     ADD CONSTRAINT repository_blob_blob_id_fkey FOREIGN KEY (blob_id) REFERENCES public.blob(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.repository_blob
     ADD CONSTRAINT repository_blob_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES public.repository(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.repository
+    ADD CONSTRAINT repository_mirror_account_id_fkey FOREIGN KEY (mirror_account_id) REFERENCES public.account(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.repository
     ADD CONSTRAINT repository_namespace_id_fkey FOREIGN KEY (namespace_id) REFERENCES public.namespace(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.session
+    ADD CONSTRAINT session_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.tag
     ADD CONSTRAINT tag_repository_id_manifest_id_fkey FOREIGN KEY (repository_id, manifest_id) REFERENCES public.manifest(repository_id, id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.team_group
+    ADD CONSTRAINT team_group_team_id_fkey FOREIGN KEY (team_id) REFERENCES public.team(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.team
+    ADD CONSTRAINT team_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.account(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.upload
     ADD CONSTRAINT upload_account_id_fkey FOREIGN KEY (account_id) REFERENCES public.account(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.upload_part

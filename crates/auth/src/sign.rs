@@ -64,6 +64,8 @@ impl TokenSigner {
             sub: holder.map(|holder| holder.name.to_string()),
             uid: holder.map(|holder| holder.account),
             r#gen: holder.map(|holder| holder.generation),
+            via: holder.map(|holder| holder.method),
+            cid: holder.and_then(|holder| holder.credential),
             iat: now,
             nbf: now,
             exp: now + self.lifetime.as_secs(),

@@ -1,13 +1,13 @@
 //! What a token says.
 //!
 //! ```json
-//! {"iss":"portolan","aud":"portolan","sub":"alice","uid":17,"gen":1,"iat":..,"nbf":..,"exp":..,"jti":"..",
+//! {"iss":"portolan","aud":"portolan","sub":"alice","uid":17,"gen":1,"via":"password","iat":..,"nbf":..,"exp":..,"jti":"..",
 //!  "access":[{"type":"repository","name":"library/alpine","actions":["pull"]}]}
 //! ```
-//! `uid` and `gen` are absent for the anonymous. The account's generation ends all its tokens at once: the
+//! `uid`, `gen` and `via` are absent for the anonymous; `cid` is there where the token ends with a credential of its own. The account's generation ends all its tokens at once: the
 //! statement that resolves a repository compares it with the row.
 
-use crate::{Error, Grant};
+use crate::{Error, Grant, Method};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -68,6 +68,10 @@ pub struct TokenHolder {
     pub generation: i64,
     /// Its name.
     pub name: Subject,
+    /// What it was given for.
+    pub method: Method,
+    /// The row of that, where the token is to end with it.
+    pub credential: Option<i64>,
 }
 
 /// What a new token is to say.
@@ -102,6 +106,10 @@ pub(crate) struct Claims {
     pub(crate) uid: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) r#gen: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) via: Option<Method>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cid: Option<i64>,
     pub(crate) iat: u64,
     pub(crate) nbf: u64,
     pub(crate) exp: u64,

@@ -111,12 +111,14 @@ impl TokenVerifier {
         if claims.aud != *self.service {
             return Err(TokenFault::WrongAudience);
         }
-        let holder = match (claims.uid, claims.r#gen, claims.sub) {
-            (None, None, None) => None,
-            (Some(account), Some(generation), Some(name)) => Some(TokenHolder {
+        let holder = match (claims.uid, claims.r#gen, claims.sub, claims.via) {
+            (None, None, None, None) if claims.cid.is_none() => None,
+            (Some(account), Some(generation), Some(name), Some(method)) => Some(TokenHolder {
                 account,
                 generation,
                 name: name.parse().map_err(|_| TokenFault::Malformed)?,
+                method,
+                credential: claims.cid,
             }),
             _ => return Err(TokenFault::Malformed),
         };

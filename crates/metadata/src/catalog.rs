@@ -1,7 +1,8 @@
 //! The repositories that a principal may read, in the order of their names.
 //!
-//! Candidates come from indexes (a superuser's: all; the public ones; those of the principal's own namespaces), never
-//! more than a page of each; what is shown of them is decided by the same text as everywhere.
+//! Candidates come from indexes (a superuser's: all; the public ones; those that permissions name; those of namespaces that
+//! are the principal's to administer), never more than a page of each; what is shown of them is decided by the same text as
+//! everywhere.
 
 use crate::Error;
 use crate::access::{Principal, PrincipalState, account, decision, principal_state};
@@ -20,6 +21,25 @@ pub struct SearchRow {
     pub description: String,
 }
 
+/// What is selected of every candidate: what is shown, and what the decision needs.
+macro_rules! candidate {
+    () => {
+        "SELECT repository.id, repository.path, repository.description, repository.visibility, repository.namespace_id,
+             repository.mode, repository.mirror_account_id"
+    };
+}
+
+/// The condition that every candidate satisfies, and a page of them in order.
+macro_rules! page {
+    ($filter:literal) => {
+        concat!(
+            " AND repository.path > $3 AND repository.state = 'active'",
+            $filter,
+            " ORDER BY repository.path LIMIT $4"
+        )
+    };
+}
+
 /// One row for every readable repository whose path is after `$3` and satisfies `$filter`; or one without, so that
 /// the state of the principal comes back in any case.
 macro_rules! readable {
@@ -28,47 +48,64 @@ macro_rules! readable {
             "SELECT
                  CASE WHEN k.account_id IS NULL THEN 0 WHEN a.id IS NOT NULL THEN 1 ELSE 2 END::smallint,
                  page.path, page.description
-             FROM (VALUES ($1::bigint, $2::bigint)) AS k(account_id, generation)",
+             FROM (VALUES ($1::bigint, $2::bigint, $5::bigint)) AS k(account_id, generation, credential_id)",
             account!(),
             "
              LEFT JOIN LATERAL (
                  SELECT r.path, r.description
                  FROM (
-                     (
-                         SELECT repository.path, repository.description, repository.visibility, repository.namespace_id
-                         FROM repository
-                         WHERE a.superuser AND repository.path > $3 AND repository.state = 'active'",
-            $filter,
-            "
-                         ORDER BY repository.path
-                         LIMIT $4
-                     )
+                     (",
+            candidate!(),
+            " FROM repository
+                         WHERE (a.superuser OR a.read_only_superuser)",
+            page!($filter),
+            ")
                      UNION
-                     (
-                         SELECT repository.path, repository.description, repository.visibility, repository.namespace_id
-                         FROM repository
-                         WHERE repository.visibility = 'public' AND repository.path > $3 AND repository.state = 'active'",
-            $filter,
-            "
-                         ORDER BY repository.path
-                         LIMIT $4
-                     )
+                     (",
+            candidate!(),
+            " FROM repository
+                         WHERE repository.visibility = 'public'",
+            page!($filter),
+            ")
                      UNION
-                     SELECT own.path, own.description, own.visibility, own.namespace_id
-                     FROM namespace
-                     CROSS JOIN LATERAL (
-                         SELECT repository.path, repository.description, repository.visibility, repository.namespace_id
-                         FROM repository
-                         WHERE repository.namespace_id = namespace.id
-                             AND repository.path > $3 AND repository.state = 'active'",
-            $filter,
-            "
-                         ORDER BY repository.path
-                         LIMIT $4
-                     ) AS own
-                     WHERE namespace.owner_account_id = a.id
+                     (",
+            candidate!(),
+            " FROM permission JOIN repository ON repository.id = permission.repository_id
+                         WHERE permission.account_id = a.id",
+            page!($filter),
+            ")
+                     UNION
+                     (",
+            candidate!(),
+            " FROM membership
+                         JOIN permission ON permission.team_id = membership.team_id
+                         JOIN repository ON repository.id = permission.repository_id
+                         WHERE membership.account_id = a.id",
+            page!($filter),
+            ")
+                     UNION
+                     SELECT own.*
+                     FROM (
+                         SELECT namespace.id FROM namespace WHERE namespace.owner_account_id = a.id
+                         UNION
+                         SELECT namespace.id
+                         FROM membership
+                         JOIN team ON team.id = membership.team_id AND team.role = 'admin'
+                         JOIN namespace ON namespace.owner_account_id = team.organization_id
+                         WHERE membership.account_id = a.id
+                     ) AS whole
+                     CROSS JOIN LATERAL (",
+            candidate!(),
+            " FROM repository
+                         WHERE repository.namespace_id = whole.id",
+            page!($filter),
+            ") AS own
                  ) AS r
-                 JOIN namespace n ON n.id = r.namespace_id",
+                 CROSS JOIN LATERAL (
+                     SELECT namespace.owner_account_id, namespace.mode FROM namespace
+                     WHERE namespace.id = r.namespace_id
+                     LIMIT 1
+                 ) AS n",
             decision!(),
             "
                  WHERE d.role >= 1
@@ -80,7 +117,11 @@ macro_rules! readable {
     };
 }
 
-static LIST: Statement = statement!("catalog.list", [INT8, INT8, TEXT, INT8], readable!(""));
+static LIST: Statement = statement!(
+    "catalog.list",
+    [INT8, INT8, TEXT, INT8, INT8],
+    readable!(""),
+);
 
 /// At most `rows` readable repositories after `last`, in bytewise order.
 ///
@@ -92,10 +133,13 @@ pub async fn list(
     last: Option<&str>,
     rows: usize,
 ) -> Result<Vec<RepositoryName>, Error> {
-    let (account, generation) = principal.parameters();
+    let (account, generation, credential) = principal.parameters();
     let last = before_nul(last.unwrap_or_default());
     let found = db
-        .query(&LIST, &[&account, &generation, &last, &limit(rows)])
+        .query(
+            &LIST,
+            &[&account, &generation, &last, &limit(rows), &credential],
+        )
         .await?;
     found_rows(&found)?
         .map(|row| parsed(row, 1).map_err(Error::decoding("repository")))
@@ -104,8 +148,8 @@ pub async fn list(
 
 static SEARCH: Statement = statement!(
     "catalog.search",
-    [INT8, INT8, TEXT, INT8, TEXT],
-    readable!(" AND strpos(repository.path, $5) > 0"),
+    [INT8, INT8, TEXT, INT8, INT8, TEXT],
+    readable!(" AND strpos(repository.path, $6) > 0"),
 );
 
 /// At most `rows` readable repositories whose name contains `query`.
@@ -120,10 +164,20 @@ pub async fn search(
     query: &str,
     rows: usize,
 ) -> Result<Vec<SearchRow>, Error> {
-    let (account, generation) = principal.parameters();
+    let (account, generation, credential) = principal.parameters();
     let query = before_nul(query);
     let found = db
-        .query(&SEARCH, &[&account, &generation, &"", &limit(rows), &query])
+        .query(
+            &SEARCH,
+            &[
+                &account,
+                &generation,
+                &"",
+                &limit(rows),
+                &credential,
+                &query,
+            ],
+        )
         .await?;
     let decode = |row: &Row| {
         Ok(SearchRow {

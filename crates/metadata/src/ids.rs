@@ -63,6 +63,14 @@ id! {
     AccountId
 }
 id! {
+    /// An application token, or a robot's secret.
+    CredentialId
+}
+id! {
+    /// A team of an organization.
+    TeamId
+}
+id! {
     /// The first segment of repositories' paths.
     NamespaceId
 }

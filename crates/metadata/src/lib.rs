@@ -39,9 +39,11 @@ pub mod stores;
 pub mod tags;
 pub mod uploads;
 
-pub use access::{Access, Principal, PrincipalState, Role};
+pub use access::{Access, Principal, PrincipalState, Role, Writable};
 pub use error::Error;
-pub use ids::{AccountId, BlobId, ManifestId, NamespaceId, RepositoryId, StoreId};
+pub use ids::{
+    AccountId, BlobId, CredentialId, ManifestId, NamespaceId, RepositoryId, StoreId, TeamId,
+};
 pub use portolan_oci::StorageKey;
 pub use repositories::Visibility;
 pub use statements::statements;

@@ -46,14 +46,15 @@ pub(crate) const ATTEMPTS: u32 = 5;
 
 static LOCK: Statement = statement!(
     "repositories.lock",
-    [TEXT, TEXT, INT8, INT8],
+    [TEXT, TEXT, INT8, INT8, INT8],
     concat!(
         "SELECT ",
         access_columns!(),
         ", ",
         read_only::refusal!(),
         access_from!(
-            "(VALUES ($1::text, $2::text, $3::bigint, $4::bigint)) AS k(path, namespace, account_id, generation)",
+            "(VALUES ($1::text, $2::text, $3::bigint, $4::bigint, $5::bigint))
+             AS k(path, namespace, account_id, generation, credential_id)",
             "FOR KEY SHARE"
         ),
     ),
@@ -67,11 +68,17 @@ static LOCK: Statement = statement!(
 /// # Errors
 /// [`Error::ReadOnly`] where the registry takes no writes.
 pub async fn lock(tx: &Tx, path: &RepositoryName, principal: &Principal) -> Result<Access, Error> {
-    let (account, generation) = principal.parameters();
+    let (account, generation, credential) = principal.parameters();
     let row = tx
         .query_one(
             &LOCK,
-            &[&path.as_str(), &path.namespace(), &account, &generation],
+            &[
+                &path.as_str(),
+                &path.namespace(),
+                &account,
+                &generation,
+                &credential,
+            ],
         )
         .await?;
     let decoding = Error::decoding("repository");
@@ -107,6 +114,26 @@ static INSERT: Statement = statement!(
      RETURNING id",
 );
 
+// Who makes it administers it, where nothing gives him that already; and what the namespace gives to whom it names.
+static GRANT_DEFAULTS: Statement = statement!(
+    "repositories.grant_defaults",
+    [INT8, INT8, INT8],
+    "INSERT INTO permission (repository_id, account_id, team_id, role)
+     SELECT $1, given.account_id, given.team_id, max(given.role)
+     FROM (
+         SELECT account.id AS account_id, NULL::bigint AS team_id, 3::smallint AS role
+         FROM account
+         JOIN namespace ON namespace.id = $2
+         WHERE account.id = $3 AND NOT account.superuser AND namespace.owner_account_id <> account.id
+         UNION ALL
+         SELECT default_permission.account_id, default_permission.team_id, default_permission.role
+         FROM default_permission
+         WHERE default_permission.namespace_id = $2
+             AND (default_permission.creator_id IS NULL OR default_permission.creator_id = $3)
+     ) AS given
+     GROUP BY given.account_id, given.team_id",
+);
+
 static LOCK_ID: Statement = statement!(
     "repositories.lock_id",
     [TEXT],
@@ -115,7 +142,8 @@ static LOCK_ID: Statement = statement!(
      FOR KEY SHARE",
 );
 
-/// Makes a private repository, and its namespace with an organization that owns it where there is none.
+/// Makes a private repository with the permissions that its namespace gives to new ones, and its namespace with an
+/// organization that owns it where there is none.
 ///
 /// The caller has decided by [`Access::may_create`] that the principal may; without a namespace only a
 /// superuser does. Where another has made the repository meanwhile, that one is locked and returned.
@@ -131,7 +159,15 @@ pub async fn create(
             .query_opt(&INSERT, &[&path.as_str(), &namespace, &principal.account()])
             .await?;
         let found = match made {
-            Some(row) => Some(row),
+            Some(row) => {
+                let repository: RepositoryId = row.try_get(0).map_err(&decoding)?;
+                tx.execute(
+                    &GRANT_DEFAULTS,
+                    &[&repository, &namespace, &principal.account()],
+                )
+                .await?;
+                return Ok(repository);
+            }
             // A new statement: the one that waited for the other's insert does not see its row.
             None => tx.query_opt(&LOCK_ID, &[&path.as_str()]).await?,
         };
@@ -240,6 +276,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &INSERT_ORGANIZATION,
     &INSERT_NAMESPACE,
     &INSERT,
+    &GRANT_DEFAULTS,
     &LOCK_ID,
     &SET_VISIBILITY,
     &MARK_DELETED,

@@ -31,6 +31,8 @@ CROSS JOIN LATERAL unnest(
 ) AS p(name)
 WHERE s.nspname IN (current_schema(), 'portolan_pg')
     AND r.relkind IN ('r', 'p', 'v', 'S')
+    -- A partition is written and read through its table, with that one's rights.
+    AND NOT r.relispartition
     AND NOT CASE
         WHEN r.relkind = 'S' THEN has_sequence_privilege(r.oid, p.name)
         ELSE has_table_privilege(r.oid, p.name)

@@ -33,14 +33,14 @@ impl PointRead for ResolveTag {
     // Tag and manifest in one statement: no 404 can appear between them.
     const STATEMENT: Statement = point_statement!(
         "tags.resolve",
-        [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY],
+        [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY],
         concat!(
             "SELECT k.ord, ",
             access_columns!(),
             manifest_row_columns!(),
             access_from!(
-                "unnest($1, $2, $3, $4, $5)
-                 WITH ORDINALITY AS k(path, namespace, account_id, generation, tag, ord)",
+                "unnest($1, $2, $3, $4, $5, $6)
+                 WITH ORDINALITY AS k(path, namespace, account_id, generation, credential_id, tag, ord)",
                 ""
             ),
             "LEFT JOIN LATERAL (

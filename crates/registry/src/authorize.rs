@@ -10,10 +10,11 @@
 //! | anonymous, or a token that is too narrow | 401 with the scope to ask for | the same |
 //! | an account without read | 401 `insufficient_scope` | 403 `DENIED` |
 //! | an account that may read but not write | - | 401 `insufficient_scope` with a token, 403 with a password |
+//! | an account that may write to what is read-only or a mirror | allowed | 403 `DENIED`, and which of these it is |
 
 use crate::{Caller, Credentials, Error};
 use portolan_auth::Action;
-use portolan_metadata::{Access, PrincipalState, Role};
+use portolan_metadata::{Access, PrincipalState, Role, Writable};
 use portolan_oci::RepositoryName;
 
 /// The refusal text of every write that an account may not make, whether or not the repository exists.
@@ -23,6 +24,21 @@ const NO_WRITE: &str = "this account may not write to this repository, nor creat
 ///
 /// A missing repository passes for [`Action::Push`] where the caller may create it.
 pub fn authorize(
+    access: &Access,
+    caller: &Caller,
+    name: &RepositoryName,
+    action: Action,
+) -> Result<(), Error> {
+    entitle(access, caller, name, action)?;
+    taken(access, action)
+}
+
+/// As [`authorize`], but for whether the repository takes writes at all: what a token may say. One who has the right shall
+/// hear why it is of no use now, and not that another token is needed.
+///
+/// # Errors
+/// As [`authorize`].
+pub fn entitle(
     access: &Access,
     caller: &Caller,
     name: &RepositoryName,
@@ -44,6 +60,17 @@ pub fn authorize(
         };
     }
     Err(refusal(access, caller, action))
+}
+
+/// Whether a right that is there can be used: what is told only to those who have it.
+fn taken(access: &Access, action: Action) -> Result<(), Error> {
+    let reason = match (action, access.writable) {
+        (Action::Pull, _) | (_, Writable::Yes) => return Ok(()),
+        (_, Writable::RepositoryReadOnly) => "this repository is read-only",
+        (_, Writable::NamespaceReadOnly) => "this namespace is read-only",
+        (_, Writable::Mirror) => "this repository is a mirror: only its mirror writes to it",
+    };
+    Err(Error::Denied { reason })
 }
 
 fn needed(action: Action) -> Role {

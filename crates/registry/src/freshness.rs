@@ -94,7 +94,7 @@ fn lost(age: Age) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portolan_metadata::{PrincipalState, Role};
+    use portolan_metadata::{PrincipalState, Role, Writable};
 
     const LIMIT: Duration = Duration::from_mins(15);
 
@@ -105,6 +105,7 @@ mod tests {
             may_create: false,
             principal: PrincipalState::Valid,
             public,
+            writable: Writable::Yes,
         }
     }
 

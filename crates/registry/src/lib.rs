@@ -21,7 +21,7 @@ mod stores;
 mod transaction;
 pub mod upload;
 
-pub use authorize::authorize;
+pub use authorize::{authorize, entitle};
 pub use caller::{Caller, Credentials};
 pub use error::{Error, UnavailableCause};
 pub use freshness::Freshness;

@@ -4,7 +4,7 @@ use super::TokenVerifier;
 use crate::token::{Claims, ISSUER, LIFETIME, seconds};
 use crate::{
     Action, Actions, Clock, Error, Grant, KeyId, KeySource, Keyring, KeysFuture, ManualClock,
-    SealKey, SigningKey, StoredKey, TokenFault, TokenHolder, TokenRequest, TokenSigner,
+    Method, SealKey, SigningKey, StoredKey, TokenFault, TokenHolder, TokenRequest, TokenSigner,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -71,6 +71,8 @@ impl Fixture {
                 account: 7,
                 generation: 3,
                 name: "alice".parse().unwrap(),
+                method: Method::Application,
+                credential: Some(5),
             }),
             grants: vec![Grant::Repository {
                 name: "alice/app".parse().unwrap(),
@@ -89,6 +91,8 @@ impl Fixture {
             sub: Some("alice".into()),
             uid: Some(7),
             r#gen: Some(3),
+            via: Some(Method::Password),
+            cid: None,
             iat: now,
             nbf: now,
             exp: now + 300,
@@ -129,6 +133,10 @@ async fn a_token_says_who_and_how_far() {
         assert_eq!(
             (holder.account, holder.generation, holder.name.as_str()),
             (7, 3, "alice")
+        );
+        assert_eq!(
+            (holder.method, holder.credential),
+            (Method::Application, Some(5))
         );
         let name = "alice/app".parse().unwrap();
         assert!(token.grants[0].allows(&name, Action::Pull));

@@ -82,14 +82,14 @@ impl PointRead for ResolveBlob {
 
     const STATEMENT: Statement = point_statement!(
         "blobs.resolve",
-        [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY, INT8_ARRAY],
+        [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY, INT8_ARRAY],
         concat!(
             "SELECT k.ord, ",
             access_columns!(),
             ", b.id, b.size, b.store_id, b.storage_key, b.content, b.created_at ",
             access_from!(
-                "unnest($1, $2, $3, $4, $5, $6)
-                 WITH ORDINALITY AS k(path, namespace, account_id, generation, digest, for_seconds, ord)",
+                "unnest($1, $2, $3, $4, $5, $6, $7)
+                 WITH ORDINALITY AS k(path, namespace, account_id, generation, credential_id, digest, for_seconds, ord)",
                 ""
             ),
             "LEFT JOIN LATERAL (
@@ -212,7 +212,7 @@ pub async fn lock_by_id(tx: &Tx, blob: BlobId) -> Result<bool, Error> {
 
 pub(super) static FIND_READABLE: Statement = statement!(
     "blobs.find_readable",
-    [INT8, INT8, BYTEA, INT8],
+    [INT8, INT8, BYTEA, INT8, INT8],
     concat!(
         // No row has the id 0. What is nowhere, and repositories that are not there, are looked up like the others, so
         // that the time taken does not tell how many there are: every step walks the same indexes.
@@ -245,8 +245,8 @@ pub(super) static FIND_READABLE: Statement = statement!(
              SELECT step.referring AS repository_id FROM step WHERE step.nth > 0
              UNION ALL
              SELECT step.linking FROM step WHERE step.nth > 0
-         ), k (account_id, generation) AS (
-             VALUES ($1, $2)
+         ), k (account_id, generation, credential_id) AS (
+             VALUES ($1, $2, $5)
          )
          SELECT (SELECT wanted.id FROM wanted)
          FROM k",
@@ -254,13 +254,14 @@ pub(super) static FIND_READABLE: Statement = statement!(
         "
          CROSS JOIN holder
          LEFT JOIN LATERAL (
-             SELECT repository.id, repository.visibility, repository.namespace_id
+             SELECT repository.id, repository.visibility, repository.namespace_id, repository.mode,
+                 repository.mirror_account_id
              FROM repository
              WHERE repository.id = holder.repository_id AND repository.state = 'active'
              LIMIT 1
          ) r ON true
          LEFT JOIN LATERAL (
-             SELECT namespace.owner_account_id FROM namespace
+             SELECT namespace.owner_account_id, namespace.mode FROM namespace
              WHERE namespace.id = coalesce(r.namespace_id, 0)
              LIMIT 1
          ) n ON true",
@@ -282,11 +283,17 @@ pub async fn find_readable(
     principal: &Principal,
     probe: usize,
 ) -> Result<Option<BlobId>, Error> {
-    let (account, generation) = principal.parameters();
+    let (account, generation, credential) = principal.parameters();
     let row = db
         .query_opt(
             &FIND_READABLE,
-            &[&account, &generation, &digest.as_bytes(), &limit(probe)],
+            &[
+                &account,
+                &generation,
+                &digest.as_bytes(),
+                &limit(probe),
+                &credential,
+            ],
         )
         .await?;
     row.map(|row| row.try_get(0))

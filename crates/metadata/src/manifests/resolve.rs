@@ -81,8 +81,8 @@ macro_rules! resolve_digest {
             access_columns!(),
             manifest_row_columns!(),
             access_from!(
-                "unnest($1, $2, $3, $4, $5)
-                 WITH ORDINALITY AS k(path, namespace, account_id, generation, digest, ord)",
+                "unnest($1, $2, $3, $4, $5, $6)
+                 WITH ORDINALITY AS k(path, namespace, account_id, generation, credential_id, digest, ord)",
                 ""
             ),
             "LEFT JOIN LATERAL (
@@ -109,7 +109,14 @@ impl PointRead for ResolveDigest {
 
     const STATEMENT: Statement = point_statement!(
         "manifests.resolve_digest",
-        [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY],
+        [
+            TEXT_ARRAY,
+            TEXT_ARRAY,
+            INT8_ARRAY,
+            INT8_ARRAY,
+            INT8_ARRAY,
+            BYTEA_ARRAY
+        ],
         resolve_digest!(""),
     );
 
@@ -156,7 +163,7 @@ impl PointRead for ResolveDigestHead {
 
     const STATEMENT: Statement = point_statement!(
         "manifests.resolve_digest_head",
-        [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY],
+        [TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, INT8_ARRAY, BYTEA_ARRAY],
         resolve_digest!(
             "
                 AND NOT coalesce(

@@ -19,7 +19,16 @@ pub(crate) async fn user(db: &Db, name: &str, superuser: bool) -> Principal {
     let id: AccountId = db
         .write(async |tx| accounts::create_user(tx, &new).await)
         .await;
-    Principal::Account { id, generation: 1 }
+    of(id, 1)
+}
+
+/// An account that showed a password.
+pub(crate) const fn of(id: AccountId, generation: i64) -> Principal {
+    Principal::Account {
+        id,
+        generation,
+        credential: None,
+    }
 }
 
 /// The same question to every statement that resolves a name.
@@ -186,14 +195,7 @@ async fn a_void_token_opens_nothing_not_even_what_is_public() {
     let Principal::Account { id, .. } = alice else {
         unreachable!()
     };
-    let ended = [
-        Principal::Account { id, generation: 2 },
-        Principal::Account { id, generation: 0 },
-        Principal::Account {
-            id: AccountId::from(id.get() + 100),
-            generation: 1,
-        },
-    ];
+    let ended = [of(id, 2), of(id, 0), of(AccountId::from(id.get() + 100), 1)];
     for principal in ended {
         let access = decided(&db, "alice/app", principal).await;
         assert_eq!(access.principal, PrincipalState::Ended, "{principal:?}");
@@ -214,14 +216,14 @@ async fn a_void_token_opens_nothing_not_even_what_is_public() {
         decided(&db, "alice/app", alice).await.principal,
         PrincipalState::Ended
     );
-    let renewed = Principal::Account { id, generation: 2 };
+    let renewed = of(id, 2);
     assert_eq!(decided(&db, "alice/app", renewed).await.role, Role::Admin);
     assert!(
         db.write(async |tx| accounts::set_active(tx, &login, false).await)
             .await
     );
     for generation in 1..4 {
-        let principal = Principal::Account { id, generation };
+        let principal = of(id, generation);
         assert_eq!(
             decided(&db, "alice/app", principal).await.principal,
             PrincipalState::Ended

@@ -17,6 +17,7 @@ async fn resolved(db: &Db, name: &str, content: &[u8], for_seconds: i64) -> Opti
         Some(row) => Principal::Account {
             id: row.get::<_, i64>(0).into(),
             generation: 1,
+            credential: None,
         },
         None => user(db, "root", true).await,
     };

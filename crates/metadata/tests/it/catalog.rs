@@ -99,6 +99,7 @@ async fn a_void_token_is_told_so_and_hostile_cursors_are_just_text() {
     let ended = Principal::Account {
         id: 999.into(),
         generation: 1,
+        credential: None,
     };
     let refused = catalog::list(&reader, &ended, None, 10).await;
     assert!(matches!(refused, Err(Error::PrincipalEnded)), "{refused:?}");

@@ -122,7 +122,7 @@ async fn no_statement_scans_a_table() {
 /// How often each index is walked by a mount that names no source.
 async fn index_walks(session: &Session, content: &str) -> BTreeMap<String, u64> {
     let explain = format!(
-        "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE mount (1, 1, sha256('{content}'::bytea), 8)"
+        "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE mount (1, 1, sha256('{content}'::bytea), 8, NULL)"
     );
     let plan = explained(session, &explain).await;
     let mut walks = BTreeMap::new();
@@ -156,7 +156,7 @@ async fn a_mount_without_source_takes_the_same_steps_however_many_strangers_hold
     // Without the planner's cache of look-ups, which saves a microsecond for each repository of one namespace.
     let prepare = format!(
         "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_memoize = off;
-         PREPARE mount (int8, int8, bytea, int8) AS {}",
+         PREPARE mount (int8, int8, bytea, int8, int8) AS {}",
         mount.unwrap().sql
     );
     db.sql.batch_execute(&prepare).await.unwrap();
@@ -222,6 +222,15 @@ const MANY_ROWS: &str = "
     INSERT INTO repository_blob (repository_id, blob_id, expires_at)
         SELECT DISTINCT repository_id, CASE WHEN blob_id = 1 THEN 1 ELSE blob_id % 5000 + 1 END, now() + interval '1 day'
         FROM manifest_blob;
+    INSERT INTO account (kind, name) SELECT 'organization', 'org' || n FROM generate_series(1, 200) n;
+    INSERT INTO team (organization_id, role, name)
+        SELECT id, 'member', 'team' || n FROM account, generate_series(1, 10) n WHERE kind = 'organization';
+    INSERT INTO membership (account_id, team_id)
+        SELECT a.id, t.id FROM account a JOIN team t ON t.id % 500 = a.id % 500 WHERE a.kind = 'user';
+    INSERT INTO permission (repository_id, account_id, role) SELECT id, id % 2000 + 1, 1 FROM repository;
+    INSERT INTO permission (repository_id, team_id, role) SELECT id, id % 2000 + 1, 2 FROM repository;
+    INSERT INTO credential (account_id, kind, secret_hash)
+        SELECT id, 'application', sha256(id::text::bytea) FROM account WHERE kind = 'user';
     ANALYZE;
     SET plan_cache_mode = force_generic_plan; SET jit = off";
 
@@ -276,7 +285,7 @@ const PINNED: &[Pinned] = &[
     ("accounts.credential_by_name", &["name"], &["account"]),
     (
         "access.resolve",
-        &["path", "namespace", "account", "generation"],
+        &["path", "namespace", "account", "generation", "credential"],
         &["account", "namespace", "repository"],
     ),
     (
@@ -286,6 +295,7 @@ const PINNED: &[Pinned] = &[
             "namespace",
             "account",
             "generation",
+            "credential",
             "blob",
             "seconds",
         ],
@@ -305,12 +315,26 @@ const PINNED: &[Pinned] = &[
     ),
     (
         "manifests.resolve_digest",
-        &["path", "namespace", "account", "generation", "manifest"],
+        &[
+            "path",
+            "namespace",
+            "account",
+            "generation",
+            "credential",
+            "manifest",
+        ],
         &["account", "manifest", "namespace", "repository"],
     ),
     (
         "manifests.resolve_digest_head",
-        &["path", "namespace", "account", "generation", "manifest"],
+        &[
+            "path",
+            "namespace",
+            "account",
+            "generation",
+            "credential",
+            "manifest",
+        ],
         &[
             "account",
             "gc_queue",
@@ -323,7 +347,14 @@ const PINNED: &[Pinned] = &[
     ),
     (
         "tags.resolve",
-        &["path", "namespace", "account", "generation", "tag"],
+        &[
+            "path",
+            "namespace",
+            "account",
+            "generation",
+            "credential",
+            "tag",
+        ],
         &["account", "manifest", "namespace", "repository", "tag"],
     ),
 ];
@@ -332,7 +363,7 @@ const PINNED: &[Pinned] = &[
 /// and 2,000 others too.
 const PULLS: &str = "
     SELECT r.path, n.name AS namespace, a.id AS account, a.generation, 'latest' AS tag,
-           m.digest AS manifest, b.digest AS blob, a.name, 0::bigint AS seconds
+           m.digest AS manifest, b.digest AS blob, a.name, 0::bigint AS seconds, NULL::bigint AS credential
     FROM account a
     JOIN namespace n ON n.owner_account_id = a.id
     JOIN repository r ON r.namespace_id = n.id AND r.path LIKE '%/app3'
@@ -387,7 +418,8 @@ async fn every_point_read_takes_the_same_steps_for_each_of_its_keys() {
                 if node["Node Type"] == "Seq Scan" {
                     assert!(is_small(node), "`{name}` scans `{}`", node["Relation Name"]);
                 }
-                if node["Index Name"].is_null() {
+                // What is in a branch that nobody took costs nothing.
+                if node["Index Name"].is_null() || loops == 0 {
                     return;
                 }
                 let table = node["Relation Name"].as_str().unwrap();

@@ -323,11 +323,16 @@ async fn every_foreign_key_has_an_index_on_the_referencing_side() {
 }
 
 #[tokio::test]
-async fn nothing_cascades_but_the_parts_of_an_upload() {
+async fn nothing_cascades_but_the_parts_of_an_upload_and_what_an_account_or_team_has() {
     let session = migrated().await.session().await;
     let rows = session
         .query(
-            "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' AND confdeltype <> 'r'",
+            "SELECT conrelid::regclass::text FROM pg_constraint
+             WHERE contype = 'f' AND confdeltype <> 'r'
+                 AND confrelid NOT IN ('account'::regclass, 'team'::regclass, 'namespace'::regclass)
+             UNION
+             SELECT conrelid::regclass::text FROM pg_constraint
+             WHERE contype = 'f' AND confdeltype <> 'r' AND conrelid = 'repository'::regclass",
             &[],
         )
         .await

@@ -231,6 +231,7 @@ impl Writer {
         let principal = Principal::Account {
             id: 1.into(),
             generation: 1,
+            credential: None,
         };
         let Some(blob) = blobs::find_readable(tx, &wanted, &principal, 10).await? else {
             return Ok(Outcome::Declined);

@@ -40,6 +40,7 @@ async fn set(
     let actor = Principal::Account {
         id: 7.into(),
         generation: 1,
+        credential: None,
     };
     let step = TagMove {
         repository,
@@ -81,6 +82,7 @@ impl Scene {
             Some(row) => Principal::Account {
                 id: row.get::<_, i64>(0).into(),
                 generation: 1,
+                credential: None,
             },
             None => root.await,
         };

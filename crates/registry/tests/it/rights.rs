@@ -274,12 +274,13 @@ async fn a_password_changed_ends_what_was_begun_with_the_old_one() {
         .await;
     assert!(matches!(ended, Err(Error::CredentialsVoid)), "{ended:?}");
 
-    let Principal::Account { id, generation } = alice.principal else {
+    let Principal::Account { id, generation, .. } = alice.principal else {
         panic!("an account")
     };
     let renewed = Caller::with_password(Principal::Account {
         id,
         generation: generation + 1,
+        credential: None,
     });
     let client = Client {
         caller: &renewed,

@@ -307,6 +307,7 @@ async fn account(router: &Router, name: &str, superuser: bool) -> Caller {
     Caller::with_password(Principal::Account {
         id,
         generation: row,
+        credential: None,
     })
 }
 

@@ -9,7 +9,7 @@ use crate::v2;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use portolan_metadata::{AccountId, Principal};
+use portolan_metadata::{AccountId, CredentialId, Principal};
 use portolan_registry::Caller;
 use std::sync::Arc;
 
@@ -46,6 +46,7 @@ async fn caller(auth: &Auth, headers: &axum::http::HeaderMap) -> Result<Caller, 
                 Some(holder) => Principal::Account {
                     id: AccountId::from(holder.account),
                     generation: holder.generation,
+                    credential: holder.credential.map(CredentialId::from),
                 },
                 None => Principal::Anonymous,
             };

@@ -1,7 +1,7 @@
 //! Names and passwords against the accounts in the database.
 
 use super::{Auth, Error};
-use portolan_auth::{PasswordHash, Subject, TokenHolder};
+use portolan_auth::{Method, PasswordHash, Subject, TokenHolder};
 use portolan_metadata::accounts::{AccountName, CredentialByName};
 use portolan_metadata::{AccountId, Principal};
 use portolan_registry::Freshness;
@@ -36,6 +36,7 @@ impl Account {
         Principal::Account {
             id: self.id,
             generation: self.generation,
+            credential: None,
         }
     }
 
@@ -45,6 +46,8 @@ impl Account {
             account: self.id.get(),
             generation: self.generation,
             name: self.name.clone(),
+            method: Method::Password,
+            credential: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What of the asked-for scopes a token may carry.
 //!
-//! Decided by [`portolan_registry::authorize`], as every request is: a token never promises what the next
+//! Decided by [`portolan_registry::entitle`], as every request is: a token never promises what the next
 //! request will refuse. It stays an upper bound; rights are looked up again when it is used. While the primary is lost a
 //! token is for pulls alone, since nothing else would be served.
 
@@ -10,7 +10,7 @@ use portolan_auth::{Action, Actions, Grant, Scope};
 use portolan_metadata::Principal;
 use portolan_metadata::access::{Access, AccessKey, ResolveAccess};
 use portolan_oci::RepositoryName;
-use portolan_registry::{Caller, Error as Refusal, Freshness, authorize};
+use portolan_registry::{Caller, Error as Refusal, Freshness, entitle};
 
 /// How many scopes of one request are resolved side by side: enough that the usual handful takes one or two
 /// round trips, and one client cannot fill the queue that everybody's reads wait in.
@@ -70,7 +70,7 @@ fn allowed(access: &Access, principal: Principal, name: &RepositoryName) -> Resu
     };
     let mut allowed = Actions::NONE;
     for action in Action::ALL {
-        match authorize(access, &caller, name, action) {
+        match entitle(access, &caller, name, action) {
             Ok(()) | Err(Refusal::NameUnknown) => allowed = allowed.union(action.into()),
             // The account ended between its password and now.
             Err(Refusal::CredentialsVoid) => return Err(Error::CredentialsWrong),
