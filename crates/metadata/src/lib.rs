@@ -21,6 +21,7 @@ mod statements;
 
 pub mod access;
 pub mod accounts;
+pub mod audit;
 pub mod blobs;
 pub mod catalog;
 pub mod gc;

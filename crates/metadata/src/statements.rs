@@ -22,6 +22,7 @@ pub fn statements() -> impl Iterator<Item = &'static Statement> {
     [
         crate::access::STATEMENTS,
         crate::accounts::STATEMENTS,
+        crate::audit::STATEMENTS,
         crate::blobs::STATEMENTS,
         crate::catalog::STATEMENTS,
         crate::gc::STATEMENTS,

@@ -11,6 +11,7 @@ mod caller;
 mod delete;
 mod error;
 mod freshness;
+pub mod identity;
 mod limits;
 mod list;
 mod mount;

@@ -418,11 +418,19 @@ async fn every_point_read_takes_the_same_steps_for_each_of_its_keys() {
                 if node["Node Type"] == "Seq Scan" {
                     assert!(is_small(node), "`{name}` scans `{}`", node["Relation Name"]);
                 }
-                // What is in a branch that nobody took costs nothing.
-                if node["Index Name"].is_null() || loops == 0 {
+                if node["Index Name"].is_null() {
                     return;
                 }
-                let table = node["Relation Name"].as_str().unwrap();
+                // An index that is read for a bitmap does not say of which table it is.
+                let index = node["Index Name"].as_str().unwrap();
+                let table = node["Relation Name"].as_str().unwrap_or(index);
+                // An owner's rights need no look into these.
+                let of_rights = ["credential", "membership", "permission", "team"]
+                    .iter()
+                    .any(|right| table.starts_with(right));
+                if of_rights && loops == 0 {
+                    return;
+                }
                 walked.insert(table);
                 assert!(
                     loops <= count,
