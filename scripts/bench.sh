@@ -5,6 +5,7 @@
 #   pulls     what Postgres costs a pull
 #   replicas  what replicas and their lag cost pushes, and what they give to reads
 #   pooler    what a pgbouncer before the primary adds to a pull
+#   scale     whether a pull grows dearer with what is stored
 #
 # All servers run on this machine and are asked in turn, round by round, so that whatever else it does meets all of them
 # alike: read the ratios, not the figures. Postgres is durable. ROUNDS and SECONDS_EACH set the size of each part, which
@@ -12,9 +13,9 @@
 
 source "$(dirname "$0")/lib.sh"
 
-PARTS=(peers pulls replicas pooler)
+PARTS=(peers pulls replicas pooler scale)
 case ${1:-} in
-    peers | pulls | replicas | pooler)
+    peers | pulls | replicas | pooler | scale)
         PARTS=("$1")
         shift
         ;;
