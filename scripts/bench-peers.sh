@@ -2,7 +2,8 @@
 # Figures of Portolan and of its peers from one run: scripts/bench.sh peers [OUT.md]
 #
 # Every server runs at once and they are asked in turn, scenario by scenario and round by round. ROUNDS, SECONDS_EACH and
-# CLIENTS set the size of the run; LARGE=1 adds the uploads of 2 GiB (16 GiB of disk).
+# CLIENTS set the size of the run; LARGE=1 adds the uploads of 2 GiB. A round leaves 8 GiB of pushes behind, which go before
+# those uploads begin (16 GiB at a time).
 
 source "$(dirname "$0")/bench-lib.sh"
 
@@ -167,6 +168,17 @@ label_rows() {
     done
 }
 
+# Ends every server of the rounds but Postgres and S3, and removes what was pushed to them.
+make_room() {
+    local server pid
+    for server in portolan portolan_s3 docker-registry distribution distribution-s3 nginx; do
+        pid=${PIDS[$server]%% *}
+        stop_process "$pid"
+        rm -rf "$SCRATCH/$server-blobs" "$SCRATCH/$server-data" "$SCRATCH/s3/data/portolan/$server"
+    done
+    rm -rf "$SCRATCH/s3/data/portolan/peer"
+}
+
 # --- Memory, start ---------------------------------------------------------------------------------------------------
 
 resident() { awk '/^VmRSS/ {print int($2 / 1024)}' "/proc/$1/status"; }
@@ -182,7 +194,8 @@ idle_and_large() {
         URL[memory]=http://$REGISTRY USER_OF[memory]=$ADMIN PASSWORD_OF[memory]=$PASSWORD PIDS[memory]=$PORTOLAN_PID
         measure memory bench/large large-$store --scenario push-2g --clients 8 --max-requests 8 --warm-up 0 --seconds 900
         large=$(peak "$PORTOLAN_PID")
-        status=$(jq -r '.[0] | "\(.succeeded) of 8 succeeded, \(.mib_per_second | round) MiB/s"' "$RUNS/large-$store.json")
+        status=$(jq -r '.[0] | "\(.succeeded) of 8 succeeded, \(.mib_per_second | round) MiB/s"' "$RUNS/large-$store.json" 2> /dev/null) ||
+            status='none succeeded'
         say "- Portolan on $store, 8 uploads of 2 GiB at once: peak $large MiB, $((large - idle)) above idle ($status)."
         stop_process "$PORTOLAN_PID"
         rm -rf "$SCRATCH/memory_$store-blobs" "$SCRATCH/s3/data/portolan/memory_$store"
@@ -208,6 +221,10 @@ cold_start() {
     label_rows
     table "$RUNS"/*.row
     say
+} > "$OUT"
+# What was measured is there, whatever becomes of the rest; and the rest needs the room.
+make_room
+{
     idle_and_large
     cold_start
-} > "$OUT"
+} >> "$OUT"
