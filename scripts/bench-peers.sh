@@ -2,7 +2,7 @@
 # Figures of Portolan and of its peers from one run: scripts/bench.sh peers [OUT.md]
 #
 # Every server runs at once and they are asked in turn, scenario by scenario and round by round. ROUNDS, SECONDS_EACH and
-# CLIENTS set the size of the run; LARGE=1 adds the uploads of 2 GiB. A round leaves 8 GiB of pushes behind, which go before
+# CLIENTS set the size of the run, 0 rounds for memory and start alone; LARGE=1 adds the uploads of 2 GiB. A round leaves 8 GiB of pushes behind, which go before
 # those uploads begin (16 GiB at a time).
 
 source "$(dirname "$0")/bench-lib.sh"
@@ -218,9 +218,7 @@ cold_start() {
 
 {
     measured 'clients, servers and Postgres' "$ROUNDS rounds of $SECONDS_EACH s, $CLIENTS clients, medians. \`portolan\` and \`portolan_s3\`: bearer token, private repository; \`…-anonymous\`: public. Peers: no authentication at all."
-    label_rows
-    table "$RUNS"/*.row
-    say
+    [ "$ROUNDS" = 0 ] || { label_rows; table "$RUNS"/*.row; say; }
 } > "$OUT"
 # What was measured is there, whatever becomes of the rest; and the rest needs the room.
 make_room

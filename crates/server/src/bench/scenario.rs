@@ -50,6 +50,8 @@ pub(crate) enum Scenario {
     TagList,
     /// A token: the challenge and the token endpoint.
     Token,
+    /// A login with a wrong password, another one each time: refused, or told to come later.
+    WrongLogin,
 }
 
 /// An operation with all that the client must compute beforehand.
@@ -59,6 +61,7 @@ pub(crate) enum Prepared {
     Push { digest: String, content: Content },
     Put { reference: String, payload: Bytes },
     Token,
+    WrongLogin { password: String },
 }
 
 impl Scenario {
@@ -88,7 +91,7 @@ impl Scenario {
     /// How many tags must be there; `chosen` is what the operator asked for.
     pub(crate) fn tags_needed(self, chosen: u32) -> u32 {
         match self {
-            Self::Ping => 0,
+            Self::Ping | Self::WrongLogin => 0,
             Self::TagList => LISTED_TAGS,
             Self::ManifestTag | Self::ManifestDigest | Self::ManifestHead => chosen,
             _ => 1,
@@ -97,7 +100,10 @@ impl Scenario {
 
     /// Whether it finds its tags by their names alone.
     pub(crate) fn needs_only_names(self) -> bool {
-        matches!(self, Self::Ping | Self::ManifestTag | Self::ManifestHead)
+        matches!(
+            self,
+            Self::Ping | Self::ManifestTag | Self::ManifestHead | Self::Token | Self::WrongLogin
+        )
     }
 
     /// Everything that is the client's own work, so that only the registry's is timed.
@@ -146,6 +152,9 @@ impl Scenario {
                 url: connection.url(&format!("tags/list?n={LISTED_TAGS}")),
             },
             Self::Token => Prepared::Token,
+            Self::WrongLogin => Prepared::WrongLogin {
+                password: format!("wrong {}", random.next_u64()),
+            },
         }
     }
 }
@@ -199,6 +208,7 @@ impl Prepared {
                 Ok(bytes)
             }
             Self::Token => connection.one_token().await,
+            Self::WrongLogin { password } => connection.wrong_login(&password).await,
         }
     }
 }

@@ -110,11 +110,16 @@ impl Target {
 
     fn basic(&self) -> Option<HeaderValue> {
         let (name, password) = self.account.as_ref()?;
-        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
-        let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+        basic(name, password)
     }
+}
+
+/// RFC 7617, never shown.
+fn basic(name: &str, password: &str) -> Option<HeaderValue> {
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl Connection {
@@ -276,6 +281,35 @@ impl Connection {
         };
         let url = token_url(challenge.to_str()?, &self.target.repository)?;
         Ok(self.ask_for_token(&url).await?.len() as u64)
+    }
+
+    /// One login that must be refused, or be told to come later.
+    pub(crate) async fn wrong_login(&self, password: &str) -> anyhow::Result<u64> {
+        let (name, _) = self
+            .target
+            .account
+            .as_ref()
+            .context("a name is needed to log in with")?;
+        let ping = Request::get(format!("{}/v2/", self.target.base)).body(Content::empty())?;
+        let challenge = self.receive(ping, Keep::Length).await?;
+        let Some(challenge) = challenge.headers.get(WWW_AUTHENTICATE) else {
+            bail!("this registry asks for no token");
+        };
+        let url = token_url(challenge.to_str()?, &self.target.repository)?;
+        let header = basic(name, password).context("a name that stands in a header")?;
+        let request = Request::get(url).header(AUTHORIZATION, header);
+        let answer = self
+            .receive(request.body(Content::empty())?, Keep::Length)
+            .await?;
+        ensure!(
+            matches!(
+                answer.status,
+                StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS
+            ),
+            "a wrong password was answered {}",
+            answer.status
+        );
+        Ok(answer.bytes)
     }
 
     /// Uploads a blob with POST and PUT, the way of containerd and oras.
