@@ -5,6 +5,7 @@
 #   pulls     what Postgres costs a pull
 #   replicas  what replicas and their lag cost pushes, and what they give to reads
 #   pooler    what a pgbouncer before the primary adds to a pull
+#   identity  what it costs to know who somebody is, and what a storm of logins does to pulls
 #   scale     whether a pull grows dearer with what is stored
 #
 # All servers run on this machine and are asked in turn, round by round, so that whatever else it does meets all of them
@@ -13,9 +14,9 @@
 
 source "$(dirname "$0")/lib.sh"
 
-PARTS=(peers pulls replicas pooler scale)
+PARTS=(peers pulls replicas pooler identity scale)
 case ${1:-} in
-    peers | pulls | replicas | pooler | scale)
+    peers | pulls | replicas | pooler | identity | scale)
         PARTS=("$1")
         shift
         ;;
