@@ -192,7 +192,7 @@ impl Subject<'_> {
     /// As sentences name it.
     fn name(&self) -> String {
         match &self.facts.account {
-            None => "who is not logged in".to_owned(),
+            None => "somebody who is not logged in".to_owned(),
             Some(account) => format!("`{}`", account.name),
         }
     }
@@ -486,6 +486,9 @@ impl Subject<'_> {
         let name = self.name();
         if let Some(void) = self.void() {
             return format!("{name} {void}: its credentials open nothing, not even what is public");
+        }
+        if self.facts.account.is_none() {
+            return format!("not logged in, and {}", self.visibility());
         }
         match refusal {
             // What is read-only or a mirror says so itself.
