@@ -24,6 +24,7 @@ pub mod accounts;
 pub mod audit;
 pub mod blobs;
 pub mod catalog;
+pub mod explain;
 pub mod gc;
 pub mod jobs;
 pub mod manifest_contents;

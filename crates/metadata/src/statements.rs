@@ -25,6 +25,7 @@ pub fn statements() -> impl Iterator<Item = &'static Statement> {
         crate::audit::STATEMENTS,
         crate::blobs::STATEMENTS,
         crate::catalog::STATEMENTS,
+        crate::explain::STATEMENTS,
         crate::gc::STATEMENTS,
         crate::jobs::STATEMENTS,
         crate::manifest_contents::STATEMENTS,

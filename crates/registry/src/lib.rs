@@ -10,6 +10,7 @@ mod cache;
 mod caller;
 mod delete;
 mod error;
+pub mod explain;
 mod freshness;
 pub mod identity;
 mod limits;

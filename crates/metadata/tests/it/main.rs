@@ -26,3 +26,4 @@ mod support;
 mod tags;
 mod triggers;
 mod uploads;
+mod worlds;

@@ -23,7 +23,7 @@ impl Identity {
     }
 
     /// The way to Postgres, for reads.
-    fn router(&self) -> &Router {
+    pub(crate) fn router(&self) -> &Router {
         &self.router
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Every change is one transaction and ends with a line that says what was done.
 
+mod explain;
 mod job;
 mod repository;
 mod user;
@@ -29,6 +30,8 @@ pub(crate) enum Task {
         #[command(subcommand)]
         task: repository::Task,
     },
+    /// Say whether an account may do something in a repository, and why. Exits with 0 if it may, with 1 if not.
+    Explain(explain::Question),
     /// Work in the background.
     Job {
         #[command(subcommand)]
@@ -38,12 +41,18 @@ pub(crate) enum Task {
 
 /// Runs one task.
 pub(crate) async fn run(task: Task, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
     with_database(file, async |router| match task {
         Task::User { task } => user::run(router, task).await,
         Task::Repository { task } => repository::run(router, task).await,
+        Task::Explain(question) => {
+            code = explain::run(router, question).await?;
+            Ok(())
+        }
         Task::Job { task } => job::run(router, task).await,
     })
-    .await
+    .await?;
+    Ok(code)
 }
 
 /// Does `work` with a way to the configured database, whose schema is one that this program knows.
