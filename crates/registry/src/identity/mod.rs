@@ -4,11 +4,21 @@
 //! the audit log, commits, and waits until every process sees it. The command line calls these, and the web API does.
 //! Whether somebody may make a change is its caller's to decide; what is wrong in itself is refused here.
 
-use crate::Error;
-use portolan_metadata::read_only;
-use portolan_pg::{Router, Tx};
+mod organizations;
+mod permissions;
+mod removal;
+mod repositories;
+mod teams;
+mod users;
 
 pub use portolan_metadata::audit::Actor;
+pub use removal::{Deleted, Repositories};
+
+use crate::Error;
+use portolan_metadata::read_only;
+use portolan_pg::{Reader, Router, Tx};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The way to change who there is; cheap to clone.
 #[derive(Debug, Clone)]
@@ -27,6 +37,11 @@ impl Identity {
         &self.router
     }
 
+    /// Someone to ask for what is listed and shown, everything acknowledged before included.
+    fn reader(&self) -> Reader {
+        self.router.read_list()
+    }
+
     /// Begins a change, which read-only mode refuses.
     async fn begin(&self) -> Result<Tx, Error> {
         let tx = self.router.begin().await?;
@@ -41,4 +56,9 @@ impl Identity {
         self.router.acknowledge(tx.commit().await?).await?;
         Ok(())
     }
+}
+
+/// What the audit log says of a value that was replaced.
+fn replaced(from: impl Serialize, to: impl Serialize) -> Value {
+    json!({ "from": from, "to": to })
 }

@@ -337,7 +337,11 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         Refusal::Overloaded { .. } => ErrorCode::TooManyRequests,
         Refusal::ReadOnly { .. } | Refusal::Unavailable { .. } => ErrorCode::Unavailable,
-        Refusal::Metadata(_) | Refusal::Store(_) | Refusal::StoreUnknown(_) => ErrorCode::Unknown,
+        // Nothing under `/v2` changes who there is.
+        Refusal::Refused(_)
+        | Refusal::Metadata(_)
+        | Refusal::Store(_)
+        | Refusal::StoreUnknown(_) => ErrorCode::Unknown,
     }
 }
 
