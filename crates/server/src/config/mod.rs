@@ -10,6 +10,7 @@ mod environment;
 mod http;
 mod limits;
 mod log;
+mod login;
 mod reference;
 mod report;
 mod setting;
@@ -26,6 +27,7 @@ pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
 pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
+pub(crate) use login::Login;
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
 pub(crate) use storage::{Encryption, S3, Storage, StoreKind};
@@ -56,6 +58,8 @@ settings! {
         pub(crate) admin: Admin = Admin::default(),
         /// Tokens of the token service.
         pub(crate) tokens: Tokens = Tokens::default(),
+        /// How often a password may be wrong.
+        pub(crate) login: Login = Login::default(),
         /// How much one request may carry, and how much is kept in memory.
         pub(crate) limits: Limits = Limits::default(),
         /// Work in the background.
@@ -149,6 +153,7 @@ impl Config {
         self.secrets.check(report);
         self.admin.check(report);
         self.tokens.check(report);
+        self.login.check(report);
         self.limits.check(report);
         self.jobs.check(report);
     }

@@ -337,6 +337,10 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         Refusal::Overloaded { .. } => ErrorCode::TooManyRequests,
         Refusal::ReadOnly { .. } | Refusal::Unavailable { .. } => ErrorCode::Unavailable,
+        // Of changes of identity, which nothing under `/v2` makes.
+        Refusal::NameTaken | Refusal::AccountUnknown { .. } | Refusal::TokenUnknown => {
+            ErrorCode::Unsupported
+        }
         Refusal::Metadata(_) | Refusal::Store(_) | Refusal::StoreUnknown(_) => ErrorCode::Unknown,
     }
 }
