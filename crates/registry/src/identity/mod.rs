@@ -15,7 +15,7 @@ pub use tokens::{TokenRow, TokenToMake};
 
 use crate::Error;
 use portolan_metadata::read_only;
-use portolan_pg::{Router, Tx};
+use portolan_pg::{Reader, Router, Tx};
 
 pub use portolan_metadata::audit::Actor;
 
@@ -31,9 +31,9 @@ impl Identity {
         Self { router }
     }
 
-    /// The way to Postgres, for reads.
-    fn router(&self) -> &Router {
-        &self.router
+    /// Someone to ask for what is listed and shown, everything acknowledged before included.
+    fn reader(&self) -> Reader {
+        self.router.read_list()
     }
 
     /// Begins a change, which read-only mode refuses.

@@ -134,7 +134,7 @@ impl Identity {
 
     /// The robot of that name.
     pub async fn robot(&self, name: &AccountName) -> Result<Option<RobotRow>, Error> {
-        Ok(robots::find(&self.router().read_list(), name).await?)
+        Ok(robots::find(&self.reader(), name).await?)
     }
 
     /// Robots of a user or an organization, by name, after `last`.
@@ -144,7 +144,7 @@ impl Identity {
         last: Option<&AccountName>,
         count: usize,
     ) -> Result<Vec<RobotRow>, Error> {
-        Ok(robots::list(&self.router().read_list(), owner, last, count).await?)
+        Ok(robots::list(&self.reader(), owner, last, count).await?)
     }
 }
 

@@ -90,7 +90,7 @@ impl Identity {
         last: Option<CredentialId>,
         count: usize,
     ) -> Result<Vec<TokenRow>, Error> {
-        Ok(credentials::list_tokens(&self.router().read_list(), owner, last, count).await?)
+        Ok(credentials::list_tokens(&self.reader(), owner, last, count).await?)
     }
 
     /// Ends every token and session that an account has been given. Its password and application tokens go on.

@@ -4,7 +4,11 @@
 
 mod job;
 mod repository;
+mod revoke;
+mod robot;
+mod token;
 mod user;
+mod who;
 
 use crate::config::{self, Need};
 use crate::{telemetry, wire};
@@ -29,6 +33,18 @@ pub(crate) enum Task {
         #[command(subcommand)]
         task: repository::Task,
     },
+    /// Robots: accounts of programs, which log in with a secret.
+    Robot {
+        #[command(subcommand)]
+        task: robot::Task,
+    },
+    /// Application tokens of users.
+    Token {
+        #[command(subcommand)]
+        task: token::Task,
+    },
+    /// End every token and session that an account has been given, at once and in all processes.
+    Revoke(revoke::Revoke),
     /// Work in the background.
     Job {
         #[command(subcommand)]
@@ -41,6 +57,9 @@ pub(crate) async fn run(task: Task, file: Option<&Path>) -> anyhow::Result<ExitC
     with_database(file, async |router| match task {
         Task::User { task } => user::run(router, task).await,
         Task::Repository { task } => repository::run(router, task).await,
+        Task::Robot { task } => robot::run(router, task).await,
+        Task::Token { task } => token::run(router, task).await,
+        Task::Revoke(revoke) => revoke::run(router, revoke).await,
         Task::Job { task } => job::run(router, task).await,
     })
     .await

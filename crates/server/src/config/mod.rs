@@ -38,6 +38,7 @@ use report::Report;
 use setting::{Setting as _, settings};
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 use tree::{Node, Source};
 use values::words;
 
@@ -79,6 +80,11 @@ words! {
         /// Jobs.
         Worker = "worker",
     }
+}
+
+/// A length of time as settings are written, for command lines.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    <Duration as setting::Value>::parse(text)
 }
 
 /// How much of the configuration a command needs.

@@ -97,8 +97,11 @@ impl Auth {
         let claimed = Claimed::of(&login.name);
         match Shown::of(&claimed, login.password) {
             Shown::Secret(hash) => self.check_secret(&claimed, hash, client).await,
-            // Whose it is would be the provider's to say, and none is configured.
-            Shown::IdToken(_) => Err(self.refuse(client)),
+            // Whose it is would be the provider's to say, and none is configured: it is a secret like any other, and nobody's.
+            Shown::IdToken(token) => {
+                let hash = SecretHash::new(hash_secret(&token));
+                self.check_secret(&claimed, hash, client).await
+            }
             Shown::Password(password) => {
                 self.check_password(login.name, claimed, password, client)
                     .await

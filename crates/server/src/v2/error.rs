@@ -338,9 +338,7 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::Overloaded { .. } => ErrorCode::TooManyRequests,
         Refusal::ReadOnly { .. } | Refusal::Unavailable { .. } => ErrorCode::Unavailable,
         // Of changes of identity, which nothing under `/v2` makes.
-        Refusal::NameTaken | Refusal::AccountUnknown { .. } | Refusal::TokenUnknown => {
-            ErrorCode::Unsupported
-        }
+        Refusal::AccountUnknown { .. } | Refusal::TokenUnknown => ErrorCode::Unsupported,
         Refusal::Metadata(_) | Refusal::Store(_) | Refusal::StoreUnknown(_) => ErrorCode::Unknown,
     }
 }

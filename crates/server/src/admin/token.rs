@@ -1,0 +1,204 @@
+//! `portolan admin token`.
+
+use super::robot::{Print, in_future};
+use super::who::actor;
+use crate::config;
+use crate::output::{self, Format};
+use crate::wire;
+use clap::ValueEnum;
+use portolan_metadata::accounts::AccountName;
+use portolan_metadata::{CredentialId, Role};
+use portolan_pg::Router;
+use portolan_registry::identity::{Identity, TokenRow, TokenToMake};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// What to do with application tokens.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Task {
+    /// Print the application tokens of a user.
+    List {
+        /// Whose.
+        user: AccountName,
+        #[command(flatten)]
+        print: Print,
+    },
+    /// Make an application token, and print it; it cannot be seen again. It is shown in the place of the password, with
+    /// the user's name or `$token`.
+    Create {
+        /// For whom.
+        user: AccountName,
+        /// What its owner will know it by.
+        #[arg(long, default_value = "")]
+        title: String,
+        /// It stops working after so long, such as `90d`.
+        #[arg(long, value_name = "DURATION", value_parser = config::duration)]
+        expires_in: Option<Duration>,
+        /// What it may do at most, whatever the user may.
+        #[arg(long, value_enum)]
+        max_role: Option<Choice>,
+        #[command(flatten)]
+        print: Print,
+    },
+    /// Delete an application token. What was given for it ends at once.
+    Delete {
+        /// Whose.
+        user: AccountName,
+        /// Its number, as `list` prints it.
+        id: i64,
+        #[command(flatten)]
+        print: Print,
+    },
+}
+
+/// The most that is reached.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Choice {
+    /// Pull.
+    Read,
+    /// Push and delete too.
+    Write,
+    /// Change who may, too.
+    Admin,
+}
+
+impl Choice {
+    fn role(self) -> Role {
+        match self {
+            Self::Read => Role::Read,
+            Self::Write => Role::Write,
+            Self::Admin => Role::Admin,
+        }
+    }
+}
+
+/// Rows fetched at a time.
+const PAGE: usize = 1_000;
+
+/// Runs one task.
+pub(super) async fn run(router: &Router, task: Task) -> anyhow::Result<()> {
+    let identity = Identity::new(router.clone());
+    match task {
+        Task::List { user, print } => list(&identity, &user, print.output).await,
+        Task::Create {
+            user,
+            title,
+            expires_in,
+            max_role,
+            print,
+        } => {
+            let token = TokenToMake {
+                title,
+                expires_at: expires_in.map(in_future).transpose()?,
+                max_role: max_role.map(Choice::role),
+            };
+            let (id, secret) = identity
+                .create_token(&actor(), &user, token, &mut wire::random()?)
+                .await?;
+            let done = Done {
+                user: user.to_string(),
+                id: id.get(),
+                done: "made",
+                secret: Some(secret.text().expose_secret().to_owned()),
+            };
+            Ok(output::print(&done, print.output)?)
+        }
+        Task::Delete { user, id, print } => {
+            identity
+                .delete_token(&actor(), &user, CredentialId::from(id))
+                .await?;
+            let done = Done {
+                user: user.to_string(),
+                id,
+                done: "deleted",
+                secret: None,
+            };
+            Ok(output::print(&done, print.output)?)
+        }
+    }
+}
+
+/// What was done.
+#[derive(Serialize)]
+struct Done {
+    user: String,
+    id: i64,
+    done: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} token {} of `{}`", self.done, self.id, self.user)?;
+        match &self.secret {
+            Some(secret) => writeln!(f, "secret: {secret}"),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn list(identity: &Identity, user: &AccountName, format: Format) -> anyhow::Result<()> {
+    let mut tokens = List(Vec::new());
+    let mut last = None;
+    loop {
+        let rows = identity.tokens(user, last, PAGE).await?;
+        tokens.0.extend(rows.iter().map(Shown::of));
+        match rows.get(PAGE - 1) {
+            Some(row) => last = Some(row.id),
+            None => return Ok(output::print(&tokens, format)?),
+        }
+    }
+}
+
+/// A token, as it is printed.
+#[derive(Serialize)]
+struct Shown {
+    id: i64,
+    title: String,
+    created_at: String,
+    expires_at: Option<String>,
+    last_used_at: Option<String>,
+    max_role: Option<&'static str>,
+}
+
+impl Shown {
+    fn of(row: &TokenRow) -> Self {
+        Self {
+            id: row.id.get(),
+            title: row.title.clone(),
+            created_at: httpdate::fmt_http_date(row.created_at),
+            expires_at: row.expires_at.map(httpdate::fmt_http_date),
+            last_used_at: row.last_used_at.map(httpdate::fmt_http_date),
+            max_role: row.max_role.map(Role::as_str),
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or = |time: &Option<String>, none: &str| time.clone().unwrap_or_else(|| none.into());
+        writeln!(
+            f,
+            "{}\t{}\texpires {}\tused {}\t{}",
+            self.id,
+            self.max_role.unwrap_or("all"),
+            or(&self.expires_at, "never"),
+            or(&self.last_used_at, "never"),
+            self.title
+        )
+    }
+}
+
+/// Tokens, a line each.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct List(Vec<Shown>);
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|token| token.fmt(f))
+    }
+}
