@@ -197,6 +197,8 @@ pub(crate) async fn app(
         service: config.tokens.service.as_str().into(),
         lifetime: config.tokens.lifetime,
         max_stale: config.database.max_stale,
+        login: config.login.clone(),
+        processes: processes(config),
         clock: Arc::new(SystemClock),
         random: StdRng::from_rng(random),
     })

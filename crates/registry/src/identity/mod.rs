@@ -4,15 +4,23 @@
 //! the audit log, commits, and waits until every process sees it. The command line calls these, and the web API does.
 //! Whether somebody may make a change is its caller's to decide; what is wrong in itself is refused here.
 
+mod lockouts;
 mod organizations;
+mod passwords;
 mod permissions;
 mod removal;
 mod repositories;
+mod robots;
 mod teams;
+mod tokens;
 mod users;
+
+pub use lockouts::{FORGET_FAILURES, LockoutRules};
 
 pub use portolan_metadata::audit::Actor;
 pub use removal::{Deleted, Repositories};
+pub use robots::RobotRow;
+pub use tokens::{TokenRow, TokenToMake};
 
 use crate::Error;
 use portolan_metadata::read_only;
@@ -54,6 +62,19 @@ impl Identity {
     /// Cancel safety: dropped, it may have been committed, and nobody was told so.
     async fn finish(&self, tx: Tx) -> Result<(), Error> {
         self.router.acknowledge(tx.commit().await?).await?;
+        Ok(())
+    }
+
+    /// Begins what is done beside requests, in the share of connections that is for that.
+    async fn begin_aside(&self) -> Result<Tx, Error> {
+        let tx = self.router.begin_background().await?;
+        read_only::refuse_writes(&tx).await?;
+        Ok(tx)
+    }
+
+    /// Commits what nobody is told of, so that no process need see it at once.
+    async fn finish_aside(&self, tx: Tx) -> Result<(), Error> {
+        let _committed = tx.commit().await?;
         Ok(())
     }
 }

@@ -13,7 +13,10 @@ mod org;
 mod password;
 mod permission;
 mod repository;
+mod revoke;
+mod robot;
 mod team;
+mod token;
 mod user;
 mod words;
 
@@ -73,6 +76,18 @@ pub(crate) enum Task {
         #[command(subcommand)]
         task: repository::Task,
     },
+    /// Robots: accounts of programs, which log in with a secret.
+    Robot {
+        #[command(subcommand)]
+        task: robot::Task,
+    },
+    /// Application tokens of users.
+    Token {
+        #[command(subcommand)]
+        task: token::Task,
+    },
+    /// End every token and session that an account has been given, at once and in all processes.
+    Revoke(revoke::Revoke),
     /// Say whether an account may do something in a repository, and why. Exits with 0 if it may, with 1 if not.
     Explain(explain::Question),
     /// Work in the background.
@@ -99,6 +114,9 @@ pub(crate) async fn run(
             Task::DefaultPermission { task } => default_permission::run(&desk, task).await,
             Task::Namespace { task } => namespace::run(&desk, task).await,
             Task::Repository { task } => repository::run(&desk, task).await,
+            Task::Robot { task } => robot::run(&desk, task).await,
+            Task::Token { task } => token::run(&desk, task).await,
+            Task::Revoke(revoke) => revoke::run(&desk, revoke).await,
             Task::Explain(question) => explain::run(&desk, question)
                 .await
                 .map(|answer| code = answer),

@@ -10,6 +10,7 @@ mod environment;
 mod http;
 mod limits;
 mod log;
+mod login;
 mod operator;
 mod reference;
 mod report;
@@ -27,6 +28,7 @@ pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
 pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
+pub(crate) use login::Login;
 pub(crate) use operator::operator;
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
@@ -38,6 +40,7 @@ use report::Report;
 use setting::{Setting as _, settings};
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 use tree::{Node, Source};
 use values::words;
 
@@ -58,6 +61,8 @@ settings! {
         pub(crate) admin: Admin = Admin::default(),
         /// Tokens of the token service.
         pub(crate) tokens: Tokens = Tokens::default(),
+        /// How often a password may be wrong.
+        pub(crate) login: Login = Login::default(),
         /// How much one request may carry, and how much is kept in memory.
         pub(crate) limits: Limits = Limits::default(),
         /// Work in the background.
@@ -77,6 +82,11 @@ words! {
         /// Jobs.
         Worker = "worker",
     }
+}
+
+/// A length of time as settings are written, for command lines.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    <Duration as setting::Value>::parse(text)
 }
 
 /// How much of the configuration a command needs.
@@ -151,6 +161,7 @@ impl Config {
         self.secrets.check(report);
         self.admin.check(report);
         self.tokens.check(report);
+        self.login.check(report);
         self.limits.check(report);
         self.jobs.check(report);
     }

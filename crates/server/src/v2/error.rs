@@ -337,7 +337,8 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         Refusal::Overloaded { .. } => ErrorCode::TooManyRequests,
         Refusal::ReadOnly { .. } | Refusal::Unavailable { .. } => ErrorCode::Unavailable,
-        // Nothing under `/v2` changes who there is.
+        // Of changes of identity, which nothing under `/v2` makes.
+        Refusal::AccountUnknown { .. } | Refusal::TokenUnknown => ErrorCode::Unsupported,
         Refusal::Refused(_)
         | Refusal::Metadata(_)
         | Refusal::Store(_)

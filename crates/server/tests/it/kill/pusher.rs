@@ -141,9 +141,14 @@ impl Pusher {
         Ok(())
     }
 
-    /// An answer must be the expected one; no answer means that the server is gone.
+    /// An answer must be the expected one; no answer means that the server is gone. "Later" comes to the same: what was not
+    /// acknowledged is pushed again in the next round.
     fn answered(&self, outcome: Outcome, status: u16) -> Result<Answer, Gone> {
-        let answer = outcome.map_err(|_| Gone)?.expect(status);
+        let answer = outcome.map_err(|_| Gone)?;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(Gone);
+        }
+        let answer = answer.expect(status);
         self.steps.fetch_add(1, Ordering::Relaxed);
         Ok(answer)
     }
