@@ -10,6 +10,7 @@ use tokio_postgres::types::Type;
 
 /// Statements that read a whole index in its order, and why they may.
 const WHOLE_INDEX: &[(&str, &str)] = &[
+    ("accounts.lock_superusers", "the index has superusers alone"),
     (
         "blobs.find_readable",
         "working tables of the recursion; no table of ours",

@@ -5,19 +5,27 @@
 //! Whether somebody may make a change is its caller's to decide; what is wrong in itself is refused here.
 
 mod lockouts;
+mod organizations;
 mod passwords;
+mod permissions;
+mod removal;
+mod repositories;
 mod robots;
+mod teams;
 mod tokens;
+mod users;
 
 pub use lockouts::{FORGET_FAILURES, LockoutRules};
+pub use portolan_metadata::audit::Actor;
+pub use removal::{Deleted, Repositories};
 pub use robots::RobotRow;
 pub use tokens::{TokenRow, TokenToMake};
 
 use crate::Error;
 use portolan_metadata::read_only;
 use portolan_pg::{Reader, Router, Tx};
-
-pub use portolan_metadata::audit::Actor;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The way to change who there is; cheap to clone.
 #[derive(Debug, Clone)]
@@ -63,4 +71,9 @@ impl Identity {
         let _committed = tx.commit().await?;
         Ok(())
     }
+}
+
+/// What the audit log says of a value that was replaced.
+fn replaced(from: impl Serialize, to: impl Serialize) -> Value {
+    json!({ "from": from, "to": to })
 }

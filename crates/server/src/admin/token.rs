@@ -1,16 +1,14 @@
 //! `portolan admin token`.
 
-use super::robot::{Print, in_future};
-use super::who::actor;
+use super::desk::{Desk, PAGE, time};
+use super::robot::{Made, in_future};
+use super::words::user;
 use crate::config;
-use crate::output::{self, Format};
 use crate::wire;
 use clap::ValueEnum;
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::{CredentialId, Role};
-use portolan_pg::Router;
-use portolan_registry::identity::{Identity, TokenRow, TokenToMake};
-use secrecy::ExposeSecret as _;
+use portolan_registry::identity::{TokenRow, TokenToMake};
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -21,17 +19,17 @@ pub(crate) enum Task {
     /// Print the application tokens of a user.
     List {
         /// Whose.
+        #[arg(value_parser = user)]
         user: AccountName,
-        #[command(flatten)]
-        print: Print,
     },
     /// Make an application token, and print it; it cannot be seen again. It is shown in the place of the password, with
     /// the user's name or `$token`.
     Create {
         /// For whom.
+        #[arg(value_parser = user)]
         user: AccountName,
         /// What its owner will know it by.
-        #[arg(long, default_value = "")]
+        #[arg(long, value_name = "TEXT", value_parser = title, default_value = "")]
         title: String,
         /// It stops working after so long, such as `90d`.
         #[arg(long, value_name = "DURATION", value_parser = config::duration)]
@@ -39,17 +37,14 @@ pub(crate) enum Task {
         /// What it may do at most, whatever the user may.
         #[arg(long, value_enum)]
         max_role: Option<Choice>,
-        #[command(flatten)]
-        print: Print,
     },
     /// Delete an application token. What was given for it ends at once.
     Delete {
         /// Whose.
+        #[arg(value_parser = user)]
         user: AccountName,
         /// Its number, as `list` prints it.
         id: i64,
-        #[command(flatten)]
-        print: Print,
     },
 }
 
@@ -74,88 +69,59 @@ impl Choice {
     }
 }
 
-/// Rows fetched at a time.
-const PAGE: usize = 1_000;
+/// One line of a list.
+fn title(text: &str) -> Result<String, String> {
+    /// As the column has it.
+    const MAX: usize = 255;
+    if text.len() > MAX || text.chars().any(char::is_control) {
+        return Err(format!("must be one line of at most {MAX} bytes"));
+    }
+    Ok(text.to_owned())
+}
 
 /// Runs one task.
-pub(super) async fn run(router: &Router, task: Task) -> anyhow::Result<()> {
-    let identity = Identity::new(router.clone());
+pub(super) async fn run(desk: &Desk, task: Task) -> anyhow::Result<()> {
+    let (identity, actor) = (&desk.identity, &desk.actor);
     match task {
-        Task::List { user, print } => list(&identity, &user, print.output).await,
+        Task::List { user } => {
+            let fetch = async |last: Option<&TokenRow>| {
+                let last = last.map(|row| row.id);
+                identity.tokens(&user, last, PAGE).await
+            };
+            desk.pages(fetch, |row| Token::from(row)).await
+        }
         Task::Create {
             user,
             title,
             expires_in,
             max_role,
-            print,
         } => {
             let token = TokenToMake {
                 title,
                 expires_at: expires_in.map(in_future).transpose()?,
                 max_role: max_role.map(Choice::role),
             };
+            let mut random = wire::random()?;
             let (id, secret) = identity
-                .create_token(&actor(), &user, token, &mut wire::random()?)
+                .create_token(actor, &user, token, &mut random)
                 .await?;
-            let done = Done {
-                user: user.to_string(),
-                id: id.get(),
-                done: "made",
-                secret: Some(secret.text().expose_secret().to_owned()),
-            };
-            Ok(output::print(&done, print.output)?)
+            let what = format!("made token {id} of `{user}`");
+            desk.show(&Made::new(what, Some(id.get()), &secret))
         }
-        Task::Delete { user, id, print } => {
+        Task::Delete { user, id } => {
             identity
-                .delete_token(&actor(), &user, CredentialId::from(id))
+                .delete_token(actor, &user, CredentialId::from(id))
                 .await?;
-            let done = Done {
-                user: user.to_string(),
-                id,
-                done: "deleted",
-                secret: None,
-            };
-            Ok(output::print(&done, print.output)?)
+            desk.done(format!(
+                "deleted token {id} of `{user}`; what it gave has ended"
+            ))
         }
     }
 }
 
-/// What was done.
-#[derive(Serialize)]
-struct Done {
-    user: String,
-    id: i64,
-    done: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-impl fmt::Display for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} token {} of `{}`", self.done, self.id, self.user)?;
-        match &self.secret {
-            Some(secret) => writeln!(f, "secret: {secret}"),
-            None => Ok(()),
-        }
-    }
-}
-
-async fn list(identity: &Identity, user: &AccountName, format: Format) -> anyhow::Result<()> {
-    let mut tokens = List(Vec::new());
-    let mut last = None;
-    loop {
-        let rows = identity.tokens(user, last, PAGE).await?;
-        tokens.0.extend(rows.iter().map(Shown::of));
-        match rows.get(PAGE - 1) {
-            Some(row) => last = Some(row.id),
-            None => return Ok(output::print(&tokens, format)?),
-        }
-    }
-}
-
-/// A token, as it is printed.
-#[derive(Serialize)]
-struct Shown {
+/// A token in a list.
+#[derive(Debug, Serialize)]
+struct Token {
     id: i64,
     title: String,
     created_at: String,
@@ -164,41 +130,30 @@ struct Shown {
     max_role: Option<&'static str>,
 }
 
-impl Shown {
-    fn of(row: &TokenRow) -> Self {
+impl From<&TokenRow> for Token {
+    fn from(row: &TokenRow) -> Self {
         Self {
             id: row.id.get(),
             title: row.title.clone(),
-            created_at: httpdate::fmt_http_date(row.created_at),
-            expires_at: row.expires_at.map(httpdate::fmt_http_date),
-            last_used_at: row.last_used_at.map(httpdate::fmt_http_date),
+            created_at: time(row.created_at),
+            expires_at: row.expires_at.map(time),
+            last_used_at: row.last_used_at.map(time),
             max_role: row.max_role.map(Role::as_str),
         }
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or = |time: &Option<String>, none: &str| time.clone().unwrap_or_else(|| none.into());
-        writeln!(
+        let or_never = |time: &Option<String>| time.clone().unwrap_or_else(|| "never".to_owned());
+        write!(
             f,
             "{}\t{}\texpires {}\tused {}\t{}",
             self.id,
             self.max_role.unwrap_or("all"),
-            or(&self.expires_at, "never"),
-            or(&self.last_used_at, "never"),
+            or_never(&self.expires_at),
+            or_never(&self.last_used_at),
             self.title
         )
-    }
-}
-
-/// Tokens, a line each.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct List(Vec<Shown>);
-
-impl fmt::Display for List {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|token| token.fmt(f))
     }
 }
