@@ -15,7 +15,7 @@ pub use row::{AccountKind, AccountRow, Superuser, describe, find, hold, list, lo
 pub use users::{keep_a_superuser, set_active, set_email, set_superuser};
 
 pub(crate) use organizations::STATEMENTS as ORGANIZATION_STATEMENTS;
-pub(crate) use removal::STATEMENTS as REMOVAL_STATEMENTS;
+pub(crate) use removal::{STATEMENTS as REMOVAL_STATEMENTS, forget};
 pub(crate) use row::STATEMENTS as ROW_STATEMENTS;
 pub(crate) use users::STATEMENTS as USER_STATEMENTS;
 

@@ -50,6 +50,8 @@ pub enum Noun {
     Robot,
     /// A user, an organization or a robot.
     Account,
+    /// An application token, by its number.
+    Token,
     /// A team.
     Team,
     /// A member of a team.
@@ -73,6 +75,7 @@ impl fmt::Display for Noun {
             Self::Organization => "organization",
             Self::Robot => "robot",
             Self::Account => "account",
+            Self::Token => "token",
             Self::Team => "team",
             Self::Member => "member",
             Self::Group => "group",

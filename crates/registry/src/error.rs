@@ -95,15 +95,6 @@ pub enum Error {
     /// The blob is still named by a manifest of the same repository.
     #[error("a manifest of this repository still references the blob")]
     BlobReferenced,
-    /// No such account (said only to those who may know).
-    #[error("there is no account `{name}`")]
-    AccountUnknown {
-        /// What was asked for.
-        name: String,
-    },
-    /// No such application token of this account.
-    #[error("the account has no such token")]
-    TokenUnknown,
     /// Writes are switched off for a while; pulls go on.
     #[error("the registry is in read-only mode{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     ReadOnly {

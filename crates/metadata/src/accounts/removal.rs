@@ -112,12 +112,18 @@ pub async fn remove(tx: &Tx, name: &AccountName, kind: AccountKind) -> Result<Re
         .map_err(Error::decoding("account"))?;
     let robots = gone.len();
     gone.push(account.id);
-    tx.execute(&FORGET, &[&gone]).await?;
+    forget(tx, &gone).await?;
     Ok(Removal {
         account,
         robots,
         teams,
     })
+}
+
+/// Deletes every right of accounts that are removed, and every way in.
+pub(crate) async fn forget(tx: &Tx, accounts: &[AccountId]) -> Result<(), Error> {
+    tx.execute(&FORGET, &[&accounts]).await?;
+    Ok(())
 }
 
 pub(crate) static STATEMENTS: &[&Statement] = &[

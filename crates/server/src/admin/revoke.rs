@@ -2,8 +2,6 @@
 
 use super::desk::Desk;
 use portolan_metadata::accounts::AccountName;
-use serde::Serialize;
-use std::fmt;
 
 /// Whose tokens to end.
 #[derive(Debug, clap::Args)]
@@ -12,25 +10,9 @@ pub(crate) struct Revoke {
     account: AccountName,
 }
 
-/// What was done.
-#[derive(Debug, Serialize)]
-struct Revoked {
-    account: String,
-    revoked: bool,
-}
-
-impl fmt::Display for Revoked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "all tokens of `{}` have ended", self.account)
-    }
-}
-
 /// Ends them.
 pub(super) async fn run(desk: &Desk, revoke: Revoke) -> anyhow::Result<()> {
-    desk.identity.revoke(&desk.actor, &revoke.account).await?;
-    let revoked = Revoked {
-        account: revoke.account.to_string(),
-        revoked: true,
-    };
-    desk.show(&revoked)
+    let name = revoke.account;
+    desk.identity.revoke(&desk.actor, &name).await?;
+    desk.done(format!("all tokens of `{name}` have ended"))
 }

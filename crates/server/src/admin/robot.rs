@@ -1,9 +1,10 @@
 //! `portolan admin robot`.
 
-use super::desk::{Desk, PAGE, time};
+use super::desk::{Confirmation, Desk, PAGE, time};
+use super::words::{description, robot, user};
 use crate::config;
 use crate::wire;
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use portolan_auth::{Clock as _, Secret, SystemClock};
 use portolan_metadata::accounts::AccountName;
 use portolan_registry::identity::RobotRow;
@@ -18,19 +19,22 @@ pub(crate) enum Task {
     /// Print the robots of a user or an organization.
     List {
         /// Whose.
+        #[arg(value_parser = user)]
         owner: AccountName,
     },
     /// Print one robot.
     Show {
-        #[command(flatten)]
-        robot: Which,
+        /// Which, as `acme+ci`.
+        #[arg(value_parser = robot)]
+        name: AccountName,
     },
     /// Make a robot, and print its secret, which cannot be seen again.
     Create {
-        #[command(flatten)]
-        robot: Which,
+        /// Its owner's name, `+` and its own, as `acme+ci`.
+        #[arg(value_parser = robot)]
+        name: AccountName,
         /// What it is for.
-        #[arg(long, default_value = "")]
+        #[arg(long, value_name = "TEXT", value_parser = description, default_value = "")]
         description: String,
         /// It stops working after so long, such as `90d`.
         #[arg(long, value_name = "DURATION", value_parser = config::duration)]
@@ -38,45 +42,47 @@ pub(crate) enum Task {
     },
     /// Give a robot another secret, and print it. The old one and all its tokens end at once.
     Regenerate {
-        #[command(flatten)]
-        robot: Which,
+        /// Which.
+        #[arg(value_parser = robot)]
+        name: AccountName,
     },
     /// Set when a robot stops working.
     SetExpiry {
-        #[command(flatten)]
-        robot: Which,
+        /// Which.
+        #[arg(value_parser = robot)]
+        name: AccountName,
         #[command(flatten)]
         expiry: Expiry,
     },
-    /// Say what a robot is for.
+    /// Set what is said about a robot.
     Describe {
-        #[command(flatten)]
-        robot: Which,
+        /// Which.
+        #[arg(value_parser = robot)]
+        name: AccountName,
         /// What it is for.
+        #[arg(value_parser = description)]
         description: String,
     },
     /// Shut a robot out, at once and with all its tokens.
     Disable {
-        #[command(flatten)]
-        robot: Which,
+        /// Which.
+        #[arg(value_parser = robot)]
+        name: AccountName,
     },
     /// Let a robot in again.
     Enable {
-        #[command(flatten)]
-        robot: Which,
+        /// Which.
+        #[arg(value_parser = robot)]
+        name: AccountName,
     },
     /// Delete a robot with its secret and its rights.
     Delete {
+        /// Which.
+        #[arg(value_parser = robot)]
+        name: AccountName,
         #[command(flatten)]
-        robot: Which,
+        confirmation: Confirmation,
     },
-}
-
-/// One robot.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Which {
-    /// Its owner, `+` and its own name, such as `acme+ci`.
-    name: AccountName,
 }
 
 /// When it ends.
@@ -95,52 +101,63 @@ pub(crate) struct Expiry {
 pub(super) async fn run(desk: &Desk, task: Task) -> anyhow::Result<()> {
     let (identity, actor) = (&desk.identity, &desk.actor);
     match task {
-        Task::List { owner } => list(desk, &owner).await,
-        Task::Show { robot } => show(desk, &robot).await,
+        Task::List { owner } => {
+            let fetch = async |last: Option<&RobotRow>| {
+                let last = last.map(|row| &row.name);
+                identity.robots(&owner, last, PAGE).await
+            };
+            desk.pages(fetch, |row| Robot::from(row)).await
+        }
+        Task::Show { name } => {
+            let found = identity.robot(&name).await?;
+            let row = found.ok_or_else(|| anyhow!("there is no robot `{name}`"))?;
+            desk.show(&Detail(Robot::from(&row)))
+        }
         Task::Create {
-            robot,
+            name,
             description,
             expires_in,
         } => {
-            if !robot.name.is_robot() {
-                bail!("a robot's name is its owner's, `+` and its own, such as `acme+ci`");
-            }
-            let (name, expires_at) = (&robot.name, expires_in.map(in_future).transpose()?);
-            let secret = identity
-                .create_robot(actor, name, &description, expires_at, &mut wire::random()?)
-                .await?;
-            robot.say(desk, "made", Some(&secret))
+            let expires_at = expires_in.map(in_future).transpose()?;
+            let mut random = wire::random()?;
+            let made = identity
+                .create_robot(actor, &name, &description, expires_at, &mut random)
+                .await;
+            let secret = made.map_err(|error| {
+                anyhow::Error::new(error).context(format!("cannot make robot `{name}`"))
+            })?;
+            desk.show(&Made::new(format!("made robot `{name}`"), None, &secret))
         }
-        Task::Regenerate { robot } => {
-            let secret = identity
-                .regenerate_robot(actor, &robot.name, &mut wire::random()?)
-                .await?;
-            robot.say(desk, "regenerated", Some(&secret))
+        Task::Regenerate { name } => {
+            let mut random = wire::random()?;
+            let secret = identity.regenerate_robot(actor, &name, &mut random).await?;
+            let what = format!("gave `{name}` another secret; all its tokens have ended");
+            desk.show(&Made::new(what, None, &secret))
         }
-        Task::SetExpiry { robot, expiry } => {
+        Task::SetExpiry { name, expiry } => {
             let expires_at = expiry.after.map(in_future).transpose()?;
-            identity
-                .set_robot_expiry(actor, &robot.name, expires_at)
-                .await?;
-            robot.say(desk, "changed", None)
+            identity.set_robot_expiry(actor, &name, expires_at).await?;
+            desk.done(match expires_at {
+                Some(at) => format!("`{name}` works until {}", time(at)),
+                None => format!("`{name}` does not expire"),
+            })
         }
-        Task::Describe { robot, description } => {
-            identity
-                .describe_robot(actor, &robot.name, &description)
-                .await?;
-            robot.say(desk, "changed", None)
+        Task::Describe { name, description } => {
+            identity.describe_robot(actor, &name, &description).await?;
+            desk.done(format!("described robot `{name}`"))
         }
-        Task::Disable { robot } => {
-            identity.set_robot_active(actor, &robot.name, false).await?;
-            robot.say(desk, "disabled", None)
+        Task::Disable { name } => {
+            identity.set_robot_active(actor, &name, false).await?;
+            desk.done(format!("disabled `{name}`; all its tokens have ended"))
         }
-        Task::Enable { robot } => {
-            identity.set_robot_active(actor, &robot.name, true).await?;
-            robot.say(desk, "enabled", None)
+        Task::Enable { name } => {
+            identity.set_robot_active(actor, &name, true).await?;
+            desk.done(format!("enabled `{name}`; all its tokens have ended"))
         }
-        Task::Delete { robot } => {
-            identity.delete_robot(actor, &robot.name).await?;
-            robot.say(desk, "deleted", None)
+        Task::Delete { name, confirmation } => {
+            confirmation.ask(&format!("delete robot `{name}`?"))?;
+            identity.delete_robot(actor, &name).await?;
+            desk.done(format!("deleted robot `{name}`"))
         }
     }
 }
@@ -155,54 +172,34 @@ pub(super) fn in_future(after: Duration) -> anyhow::Result<SystemTime> {
     Ok(SystemClock.now() + after)
 }
 
-impl Which {
-    fn say(&self, desk: &Desk, done: &'static str, secret: Option<&Secret>) -> anyhow::Result<()> {
-        let done = Done {
-            name: self.name.to_string(),
-            done,
-            secret: secret.map(|secret| secret.text().expose_secret().to_owned()),
-        };
-        desk.show(&done)
-    }
-}
-
-/// What was done.
+/// What was made, and the secret that is shown this once.
 #[derive(Serialize)]
-struct Done {
-    name: String,
-    done: &'static str,
+pub(super) struct Made {
+    done: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
+    id: Option<i64>,
+    secret: String,
 }
 
-impl fmt::Display for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} robot `{}`", self.done, self.name)?;
-        match &self.secret {
-            Some(secret) => writeln!(f, "secret: {secret}"),
-            None => Ok(()),
+impl Made {
+    pub(super) fn new(done: String, id: Option<i64>, secret: &Secret) -> Self {
+        Self {
+            done,
+            id,
+            secret: secret.text().expose_secret().to_owned(),
         }
     }
 }
 
-async fn show(desk: &Desk, robot: &Which) -> anyhow::Result<()> {
-    let Some(row) = desk.identity.robot(&robot.name).await? else {
-        bail!("there is no robot `{}`", robot.name);
-    };
-    desk.show(&Shown::of(&row))
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\nsecret: {}", self.done, self.secret)
+    }
 }
 
-async fn list(desk: &Desk, owner: &AccountName) -> anyhow::Result<()> {
-    let fetch = async |last: Option<&RobotRow>| {
-        let last = last.map(|row| &row.name);
-        desk.identity.robots(owner, last, PAGE).await
-    };
-    desk.pages(fetch, Shown::of).await
-}
-
-/// A robot, as it is printed.
-#[derive(Serialize)]
-struct Shown {
+/// A robot in a list.
+#[derive(Debug, Serialize)]
+struct Robot {
     name: String,
     active: bool,
     description: String,
@@ -211,8 +208,8 @@ struct Shown {
     last_used_at: Option<String>,
 }
 
-impl Shown {
-    fn of(row: &RobotRow) -> Self {
+impl From<&RobotRow> for Robot {
+    fn from(row: &RobotRow) -> Self {
         Self {
             name: row.name.to_string(),
             active: row.active,
@@ -224,17 +221,34 @@ impl Shown {
     }
 }
 
-impl fmt::Display for Shown {
+impl Robot {
+    fn state(&self) -> &'static str {
+        if self.active { "active" } else { "disabled" }
+    }
+}
+
+impl fmt::Display for Robot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.active { "active" } else { "disabled" };
-        let or = |time: &Option<String>, none: &str| time.clone().unwrap_or_else(|| none.into());
-        writeln!(
-            f,
-            "{}\t{state}\texpires {}\tused {}\t{}",
-            self.name,
-            or(&self.expires_at, "never"),
-            or(&self.last_used_at, "never"),
-            self.description
-        )
+        // A description may have lines, and a row is one.
+        let line = self.description.lines().next().unwrap_or_default();
+        write!(f, "{}\t{}\t{line}", self.name, self.state())
+    }
+}
+
+/// A robot by itself.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Detail(Robot);
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let robot = &self.0;
+        let or_never = |time: &Option<String>| time.clone().unwrap_or_else(|| "never".to_owned());
+        writeln!(f, "name:        {}", robot.name)?;
+        writeln!(f, "state:       {}", robot.state())?;
+        writeln!(f, "description: {}", robot.description)?;
+        writeln!(f, "created:     {}", robot.created_at)?;
+        writeln!(f, "expires:     {}", or_never(&robot.expires_at))?;
+        writeln!(f, "last used:   {}", or_never(&robot.last_used_at))
     }
 }

@@ -1,14 +1,14 @@
 //! `portolan admin token`.
 
 use super::desk::{Desk, PAGE, time};
-use super::robot::in_future;
+use super::robot::{Made, in_future};
+use super::words::user;
 use crate::config;
 use crate::wire;
 use clap::ValueEnum;
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::{CredentialId, Role};
 use portolan_registry::identity::{TokenRow, TokenToMake};
-use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
@@ -19,15 +19,17 @@ pub(crate) enum Task {
     /// Print the application tokens of a user.
     List {
         /// Whose.
+        #[arg(value_parser = user)]
         user: AccountName,
     },
     /// Make an application token, and print it; it cannot be seen again. It is shown in the place of the password, with
     /// the user's name or `$token`.
     Create {
         /// For whom.
+        #[arg(value_parser = user)]
         user: AccountName,
         /// What its owner will know it by.
-        #[arg(long, default_value = "")]
+        #[arg(long, value_name = "TEXT", value_parser = title, default_value = "")]
         title: String,
         /// It stops working after so long, such as `90d`.
         #[arg(long, value_name = "DURATION", value_parser = config::duration)]
@@ -39,6 +41,7 @@ pub(crate) enum Task {
     /// Delete an application token. What was given for it ends at once.
     Delete {
         /// Whose.
+        #[arg(value_parser = user)]
         user: AccountName,
         /// Its number, as `list` prints it.
         id: i64,
@@ -66,11 +69,27 @@ impl Choice {
     }
 }
 
+/// One line of a list.
+fn title(text: &str) -> Result<String, String> {
+    /// As the column has it.
+    const MAX: usize = 255;
+    if text.len() > MAX || text.chars().any(char::is_control) {
+        return Err(format!("must be one line of at most {MAX} bytes"));
+    }
+    Ok(text.to_owned())
+}
+
 /// Runs one task.
 pub(super) async fn run(desk: &Desk, task: Task) -> anyhow::Result<()> {
     let (identity, actor) = (&desk.identity, &desk.actor);
     match task {
-        Task::List { user } => list(desk, &user).await,
+        Task::List { user } => {
+            let fetch = async |last: Option<&TokenRow>| {
+                let last = last.map(|row| row.id);
+                identity.tokens(&user, last, PAGE).await
+            };
+            desk.pages(fetch, |row| Token::from(row)).await
+        }
         Task::Create {
             user,
             title,
@@ -82,63 +101,27 @@ pub(super) async fn run(desk: &Desk, task: Task) -> anyhow::Result<()> {
                 expires_at: expires_in.map(in_future).transpose()?,
                 max_role: max_role.map(Choice::role),
             };
+            let mut random = wire::random()?;
             let (id, secret) = identity
-                .create_token(actor, &user, token, &mut wire::random()?)
+                .create_token(actor, &user, token, &mut random)
                 .await?;
-            let done = Done {
-                user: user.to_string(),
-                id: id.get(),
-                done: "made",
-                secret: Some(secret.text().expose_secret().to_owned()),
-            };
-            desk.show(&done)
+            let what = format!("made token {id} of `{user}`");
+            desk.show(&Made::new(what, Some(id.get()), &secret))
         }
         Task::Delete { user, id } => {
             identity
                 .delete_token(actor, &user, CredentialId::from(id))
                 .await?;
-            let done = Done {
-                user: user.to_string(),
-                id,
-                done: "deleted",
-                secret: None,
-            };
-            desk.show(&done)
+            desk.done(format!(
+                "deleted token {id} of `{user}`; what it gave has ended"
+            ))
         }
     }
 }
 
-/// What was done.
-#[derive(Serialize)]
-struct Done {
-    user: String,
-    id: i64,
-    done: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-impl fmt::Display for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} token {} of `{}`", self.done, self.id, self.user)?;
-        match &self.secret {
-            Some(secret) => writeln!(f, "secret: {secret}"),
-            None => Ok(()),
-        }
-    }
-}
-
-async fn list(desk: &Desk, user: &AccountName) -> anyhow::Result<()> {
-    let fetch = async |last: Option<&TokenRow>| {
-        let last = last.map(|row| row.id);
-        desk.identity.tokens(user, last, PAGE).await
-    };
-    desk.pages(fetch, Shown::of).await
-}
-
-/// A token, as it is printed.
-#[derive(Serialize)]
-struct Shown {
+/// A token in a list.
+#[derive(Debug, Serialize)]
+struct Token {
     id: i64,
     title: String,
     created_at: String,
@@ -147,8 +130,8 @@ struct Shown {
     max_role: Option<&'static str>,
 }
 
-impl Shown {
-    fn of(row: &TokenRow) -> Self {
+impl From<&TokenRow> for Token {
+    fn from(row: &TokenRow) -> Self {
         Self {
             id: row.id.get(),
             title: row.title.clone(),
@@ -160,16 +143,16 @@ impl Shown {
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or = |time: &Option<String>, none: &str| time.clone().unwrap_or_else(|| none.into());
-        writeln!(
+        let or_never = |time: &Option<String>| time.clone().unwrap_or_else(|| "never".to_owned());
+        write!(
             f,
             "{}\t{}\texpires {}\tused {}\t{}",
             self.id,
             self.max_role.unwrap_or("all"),
-            or(&self.expires_at, "never"),
-            or(&self.last_used_at, "never"),
+            or_never(&self.expires_at),
+            or_never(&self.last_used_at),
             self.title
         )
     }

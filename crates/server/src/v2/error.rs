@@ -337,8 +337,7 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         Refusal::Overloaded { .. } => ErrorCode::TooManyRequests,
         Refusal::ReadOnly { .. } | Refusal::Unavailable { .. } => ErrorCode::Unavailable,
-        // Of changes of identity, which nothing under `/v2` makes.
-        Refusal::AccountUnknown { .. } | Refusal::TokenUnknown => ErrorCode::Unsupported,
+        // Nothing under `/v2` changes who there is.
         Refusal::Refused(_)
         | Refusal::Metadata(_)
         | Refusal::Store(_)

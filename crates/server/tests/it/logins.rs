@@ -320,7 +320,7 @@ async fn revoking_ends_every_token_at_once_on_every_process_and_logins_go_on() {
         .get(&target)
         .await
         .expect(200);
-    assert_eq!(admin(&app, &["revoke", &alice])["revoked"], true);
+    admin(&app, &["revoke", &alice]);
     let answer = another.anonymous().bearer(&given).get(&target).await;
     let answer = answer.refused(401, "UNAUTHORIZED");
     assert!(
