@@ -4,11 +4,19 @@
 //! the audit log, commits, and waits until every process sees it. The command line calls these, and the web API does.
 //! Whether somebody may make a change is its caller's to decide; what is wrong in itself is refused here.
 
+mod browser_session;
+mod external;
+mod federation;
+
 use crate::Error;
 use portolan_metadata::read_only;
 use portolan_pg::{Router, Tx};
 
+pub use external::{ExternalPerson, From, Person, SignIn, SignInRefusal, SignUp};
+pub use federation::{FederatedRobot, RuleRefusal};
 pub use portolan_metadata::audit::Actor;
+pub use portolan_metadata::browser_sessions::{SessionHash, SessionRow};
+pub use portolan_metadata::external_identities::PersonRow;
 
 /// The way to change who there is; cheap to clone.
 #[derive(Debug, Clone)]
