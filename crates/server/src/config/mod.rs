@@ -10,6 +10,7 @@ mod environment;
 mod http;
 mod limits;
 mod log;
+mod oidc;
 mod reference;
 mod report;
 mod setting;
@@ -26,6 +27,7 @@ pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
 pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
+pub(crate) use oidc::{Keyless, LinkBy, OidcProvider, Providers};
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
 pub(crate) use storage::{Encryption, S3, Storage, StoreKind};
@@ -56,6 +58,10 @@ settings! {
         pub(crate) admin: Admin = Admin::default(),
         /// Tokens of the token service.
         pub(crate) tokens: Tokens = Tokens::default(),
+        /// Providers of single sign-on.
+        pub(crate) oidc: Providers = Providers::default(),
+        /// Logins of CI systems without a secret.
+        pub(crate) keyless: Keyless = Keyless::default(),
         /// How much one request may carry, and how much is kept in memory.
         pub(crate) limits: Limits = Limits::default(),
         /// Work in the background.
@@ -149,6 +155,8 @@ impl Config {
         self.secrets.check(report);
         self.admin.check(report);
         self.tokens.check(report);
+        self.oidc.check(report);
+        self.keyless.check(report);
         self.limits.check(report);
         self.jobs.check(report);
     }
