@@ -15,6 +15,8 @@ ALTER TABLE account
     ADD CONSTRAINT account_only_robots_expire CHECK (kind = 'robot' OR expires_at IS NULL);
 -- Recovery finds an account by its address, so no two may have one.
 CREATE UNIQUE INDEX account_email ON account (lower(email)) WHERE email IS NOT NULL;
+-- One must be left: who takes that away from somebody locks them all.
+CREATE INDEX account_superuser ON account (id) WHERE superuser;
 
 ALTER TABLE namespace
     ADD COLUMN mode text COLLATE "C" NOT NULL DEFAULT 'normal' CHECK (mode IN ('normal', 'read_only'));

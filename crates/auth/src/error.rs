@@ -34,7 +34,9 @@ pub enum Error {
     #[error("a key id must be 16 lower-case hexadecimal digits")]
     KeyIdInvalid,
     /// A stored password hash cannot be read.
-    #[error("the stored password hash is not an argon2id string")]
+    #[error(
+        "the stored password hash is neither an argon2id string nor one of bcrypt with a cost of at most 14"
+    )]
     PasswordHashInvalid,
     /// A token's holder has a name longer than any account's.
     #[error("a subject must be at most 255 bytes without control characters")]

@@ -6,6 +6,7 @@
 //! keys through [`KeySource`], other servers' answers through [`oidc::Fetch`].
 
 mod clock;
+mod digest_key;
 mod error;
 mod federation;
 mod grant;
@@ -17,12 +18,14 @@ mod password;
 mod password_hash;
 mod scope;
 mod seal;
+mod secret;
 mod sign;
 mod signing_key;
 mod token;
 mod verify;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use digest_key::DigestKey;
 pub use error::{Error, IdTokenFault, TokenFault};
 pub use federation::{FederationRule, Pattern, PatternError, RuleMiss};
 pub use grant::{Action, Actions, Grant};
@@ -33,6 +36,7 @@ pub use password::{PasswordLimits, Passwords};
 pub use password_hash::PasswordHash;
 pub use scope::{GRANTS_MAX, Scope, parse_scopes};
 pub use seal::{Purpose, SealKey};
+pub use secret::{Secret, SecretKind, hash_secret};
 pub use sign::{SignedToken, TokenSigner};
 pub use signing_key::SigningKey;
 pub use token::{LIFETIME, Subject, Token, TokenHolder, TokenRequest};

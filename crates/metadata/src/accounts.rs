@@ -7,12 +7,10 @@ pub use name::{AccountName, AccountNameError};
 use crate::columns::parsed;
 use crate::statements::statement;
 use crate::{AccountId, Error};
-use portolan_pg::{PointRead, Read, Statement, Tx, point_statement};
+use portolan_pg::{Read, Statement, Tx};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::SystemTime;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 /// A password's hash as stored, in PHC string form. Never shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -33,66 +31,6 @@ impl StoredPassword {
 impl fmt::Debug for StoredPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoredPassword(..)")
-    }
-}
-
-/// The credential of a user by name. A disabled account, and one that has no password, gives none.
-#[derive(Debug, Clone, Copy)]
-pub struct CredentialByName;
-
-/// What a login is checked against.
-#[derive(Debug, Clone)]
-pub struct CredentialRow {
-    /// Whose it is.
-    pub account: AccountId,
-    /// The account's generation, for the token.
-    pub generation: i64,
-    /// Whether the account may everything.
-    pub superuser: bool,
-    /// The password's hash.
-    pub password_hash: StoredPassword,
-}
-
-impl PointRead for CredentialByName {
-    type Key = AccountName;
-    type Row = CredentialRow;
-
-    const STATEMENT: Statement = point_statement!(
-        "accounts.credential_by_name",
-        [TEXT_ARRAY],
-        "SELECT k.ord, a.id, a.generation, a.superuser, a.password_hash
-         FROM unnest($1) WITH ORDINALITY AS k(name, ord)
-         CROSS JOIN LATERAL (
-             SELECT account.id, account.generation, account.superuser, account.password_hash
-             FROM account
-             WHERE account.name = k.name AND account.state = 'active' AND account.password_hash IS NOT NULL
-             LIMIT 1
-         ) a",
-    );
-
-    /// Nobody has proven to be anybody yet: each name is a party, and one that is tried from everywhere harms its own.
-    fn party(key: &AccountName) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn key_bytes(key: &AccountName) -> usize {
-        size_of::<AccountName>() + key.as_str().len()
-    }
-
-    fn columns(keys: &[&AccountName]) -> Vec<Box<dyn ToSql + Sync + Send>> {
-        let names: Vec<String> = keys.iter().map(|key| key.as_str().to_owned()).collect();
-        vec![Box::new(names)]
-    }
-
-    fn decode(row: &Row) -> Result<CredentialRow, tokio_postgres::Error> {
-        Ok(CredentialRow {
-            account: row.try_get(1)?,
-            generation: row.try_get(2)?,
-            superuser: row.try_get(3)?,
-            password_hash: StoredPassword(row.try_get(4)?),
-        })
     }
 }
 
@@ -242,7 +180,6 @@ pub async fn set_active(tx: &Tx, name: &AccountName, active: bool) -> Result<boo
 }
 
 pub(crate) static STATEMENTS: &[&Statement] = &[
-    &CredentialByName::STATEMENT,
     &INSERT_USER,
     &INSERT_NAMESPACE,
     &FIND,

@@ -216,7 +216,10 @@ pub(crate) async fn app(
         service: config.tokens.service.as_str().into(),
         lifetime: config.tokens.lifetime,
         max_stale: config.database.max_stale,
+        login: config.login.clone(),
+        processes: processes(config),
         clock,
+        sso: sso.clone(),
         random: StdRng::from_rng(random),
     })
     .await?;

@@ -11,6 +11,7 @@ mod accounts;
 mod blobs;
 mod catalog;
 mod collector;
+mod credentials;
 mod jobs;
 mod manifests;
 mod migrate;

@@ -7,6 +7,14 @@
 mod browser_session;
 mod external;
 mod federation;
+mod lockouts;
+mod passwords;
+mod robots;
+mod tokens;
+
+pub use lockouts::{FORGET_FAILURES, LockoutRules};
+pub use robots::RobotRow;
+pub use tokens::{TokenRow, TokenToMake};
 
 use crate::Error;
 use portolan_metadata::read_only;
@@ -47,6 +55,19 @@ impl Identity {
     /// Cancel safety: dropped, it may have been committed, and nobody was told so.
     async fn finish(&self, tx: Tx) -> Result<(), Error> {
         self.router.acknowledge(tx.commit().await?).await?;
+        Ok(())
+    }
+
+    /// Begins what is done beside requests, in the share of connections that is for that.
+    async fn begin_aside(&self) -> Result<Tx, Error> {
+        let tx = self.router.begin_background().await?;
+        read_only::refuse_writes(&tx).await?;
+        Ok(tx)
+    }
+
+    /// Commits what nobody is told of, so that no process need see it at once.
+    async fn finish_aside(&self, tx: Tx) -> Result<(), Error> {
+        let _committed = tx.commit().await?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Every change is one transaction and ends with a line that says what was done.
 
+mod federation;
 mod job;
 mod repository;
 mod user;
@@ -24,6 +25,11 @@ pub(crate) enum Task {
         #[command(subcommand)]
         task: user::Task,
     },
+    /// Logins of CI systems without a secret: whose ID tokens stand for a robot.
+    Federation {
+        #[command(subcommand)]
+        task: federation::Task,
+    },
     /// Repositories.
     Repository {
         #[command(subcommand)]
@@ -40,6 +46,7 @@ pub(crate) enum Task {
 pub(crate) async fn run(task: Task, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     with_database(file, async |router| match task {
         Task::User { task } => user::run(router, task).await,
+        Task::Federation { task } => federation::run(router, file, task).await,
         Task::Repository { task } => repository::run(router, task).await,
         Task::Job { task } => job::run(router, task).await,
     })

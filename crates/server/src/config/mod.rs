@@ -10,6 +10,7 @@ mod environment;
 mod http;
 mod limits;
 mod log;
+mod login;
 mod oidc;
 mod reference;
 mod report;
@@ -27,6 +28,7 @@ pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
 pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
+pub(crate) use login::Login;
 pub(crate) use oidc::{Keyless, LinkBy, OidcProvider, Providers};
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
@@ -58,6 +60,8 @@ settings! {
         pub(crate) admin: Admin = Admin::default(),
         /// Tokens of the token service.
         pub(crate) tokens: Tokens = Tokens::default(),
+        /// How often a password may be wrong.
+        pub(crate) login: Login = Login::default(),
         /// Providers of single sign-on.
         pub(crate) oidc: Providers = Providers::default(),
         /// Logins of CI systems without a secret.
@@ -155,6 +159,7 @@ impl Config {
         self.secrets.check(report);
         self.admin.check(report);
         self.tokens.check(report);
+        self.login.check(report);
         self.oidc.check(report);
         self.keyless.check(report);
         self.limits.check(report);

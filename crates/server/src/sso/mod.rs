@@ -14,7 +14,7 @@ mod provider;
 mod return_to;
 mod session;
 
-pub(crate) use provider::Provider;
+pub(crate) use provider::{Provider, Told};
 
 use crate::config::Config;
 use crate::wire::App;
@@ -167,6 +167,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/auth/oidc/{provider}/login", get(flow::login))
         .route("/auth/oidc/{provider}/callback", get(flow::callback))
         .route("/auth/done", get(done::show))
+        .route("/auth/token", post(done::make_token))
         .route("/auth/sign-out", post(done::sign_out))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(CatchPanicLayer::new())
