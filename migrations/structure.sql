@@ -919,6 +919,8 @@ CREATE UNIQUE INDEX account_email ON public.account USING btree (lower(email)) W
 
 CREATE INDEX account_owner ON public.account USING btree (owner_id) WHERE (owner_id IS NOT NULL);
 
+CREATE INDEX account_superuser ON public.account USING btree (id) WHERE superuser;
+
 CREATE INDEX audit_log_action ON ONLY public.audit_log USING btree (action, at);
 
 CREATE INDEX audit_log_actor ON ONLY public.audit_log USING btree (actor_id, at) WHERE (actor_id IS NOT NULL);

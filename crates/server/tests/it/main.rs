@@ -12,6 +12,7 @@ mod listeners;
 mod quickstart;
 mod read_only;
 mod replicas;
+mod sso;
 mod storm;
 mod token;
 mod token_attacks;
