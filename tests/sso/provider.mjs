@@ -10,6 +10,9 @@ import http from 'node:http';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
+// Its notices would go where nobody reads any more once the port is known.
+console.info = () => {};
+
 const [folder] = process.argv.slice(2);
 const library = path.resolve(folder, 'node_modules/oidc-provider/lib/index.js');
 const { Provider } = await import(pathToFileURL(library));

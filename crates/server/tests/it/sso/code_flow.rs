@@ -143,7 +143,7 @@ async fn a_callback_that_was_not_begun_here_or_comes_twice_is_refused() {
     browser.get(&url).await.expect(400);
     browser.set_cookie("portolan_login", &cookie);
     let answer = browser.get(&url).await.expect(403);
-    assert!(text(&answer).contains("the provider's answer is not valid"));
+    assert!(text(&answer).contains("answer is not valid"));
     assert_eq!(app.count("SELECT count(*) FROM session").await, 1);
 }
 
