@@ -28,12 +28,15 @@ const KEY_LEN: usize = 32;
 pub enum Purpose {
     /// The private half of a token-signing key.
     SigningKey,
+    /// What a browser carries on its way to a provider of single sign-on and back.
+    Login,
 }
 
 impl Purpose {
     fn label(self) -> &'static str {
         match self {
             Self::SigningKey => "signing-key",
+            Self::Login => "login",
         }
     }
 }

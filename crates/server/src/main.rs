@@ -22,6 +22,7 @@ mod read_only;
 mod router;
 mod serve;
 mod shutdown;
+mod sso;
 mod telemetry;
 mod token;
 mod v2;

@@ -30,5 +30,5 @@ mod tags;
 mod teams;
 mod triggers;
 mod uploads;
-mod worlds;
 mod users;
+mod worlds;

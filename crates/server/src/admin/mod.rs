@@ -7,6 +7,7 @@ mod administrator;
 mod default_permission;
 mod desk;
 mod explain;
+mod federation;
 mod job;
 mod namespace;
 mod org;
@@ -71,6 +72,11 @@ pub(crate) enum Task {
         #[command(subcommand)]
         task: namespace::Task,
     },
+    /// Logins of CI systems without a secret: whose ID tokens stand for a robot.
+    Federation {
+        #[command(subcommand)]
+        task: federation::Task,
+    },
     /// Repositories.
     Repository {
         #[command(subcommand)]
@@ -117,6 +123,7 @@ pub(crate) async fn run(
             Task::Robot { task } => robot::run(&desk, task).await,
             Task::Token { task } => token::run(&desk, task).await,
             Task::Revoke(revoke) => revoke::run(&desk, revoke).await,
+            Task::Federation { task } => federation::run(&desk, file, task).await,
             Task::Explain(question) => explain::run(&desk, question)
                 .await
                 .map(|answer| code = answer),

@@ -11,6 +11,7 @@ mod http;
 mod limits;
 mod log;
 mod login;
+mod oidc;
 mod operator;
 mod reference;
 mod report;
@@ -29,6 +30,7 @@ pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
 pub(crate) use login::Login;
+pub(crate) use oidc::{Keyless, LinkBy, OidcProvider, Providers};
 pub(crate) use operator::operator;
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
@@ -63,6 +65,10 @@ settings! {
         pub(crate) tokens: Tokens = Tokens::default(),
         /// How often a password may be wrong.
         pub(crate) login: Login = Login::default(),
+        /// Providers of single sign-on.
+        pub(crate) oidc: Providers = Providers::default(),
+        /// Logins of CI systems without a secret.
+        pub(crate) keyless: Keyless = Keyless::default(),
         /// How much one request may carry, and how much is kept in memory.
         pub(crate) limits: Limits = Limits::default(),
         /// Work in the background.
@@ -162,6 +168,8 @@ impl Config {
         self.admin.check(report);
         self.tokens.check(report);
         self.login.check(report);
+        self.oidc.check(report);
+        self.keyless.check(report);
         self.limits.check(report);
         self.jobs.check(report);
     }

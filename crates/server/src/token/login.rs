@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a user's | his password, or an application token of his own |
 //! | `$app`, `$oauthtoken`, `$token` | an application token, whoever's it is |
+//! | anybody's | an ID token, by the rules of [`super::id_token`] |
 //! | a robot's | its secret, whatever form it has: those of other registries have no prefix |
 //!
 //! The form decides what is done and what it costs: a password is hashed with argon2, also where nobody has the name; a secret
@@ -97,10 +98,9 @@ impl Auth {
         let claimed = Claimed::of(&login.name);
         match Shown::of(&claimed, login.password) {
             Shown::Secret(hash) => self.check_secret(&claimed, hash, client).await,
-            // Whose it is would be the provider's to say, and none is configured: it is a secret like any other, and nobody's.
             Shown::IdToken(token) => {
-                let hash = SecretHash::new(hash_secret(&token));
-                self.check_secret(&claimed, hash, client).await
+                self.check_id_token(&login.name, &claimed, &token, client)
+                    .await
             }
             Shown::Password(password) => {
                 self.check_password(login.name, claimed, password, client)

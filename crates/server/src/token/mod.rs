@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 mod form;
 mod guard;
+mod id_token;
 mod keys;
 mod login;
 mod password;
@@ -26,6 +27,7 @@ pub(crate) use error::{Error, StartError};
 
 use crate::config;
 use crate::layer::challenge::Challenger;
+use crate::sso::Sso;
 use chores::Chores;
 use guard::Guard;
 use keys::DatabaseKeys;
@@ -57,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) login: config::Login,
     /// How many processes share what is bounded for all of them.
     pub(crate) processes: NonZeroU32,
+    /// Who else may say who somebody is.
+    pub(crate) sso: Sso,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Where salts, nonces and token ids come from.
@@ -71,6 +75,7 @@ pub(crate) struct Auth(Arc<Inner>);
 struct Inner {
     router: Router,
     identity: Identity,
+    sso: Sso,
     max_stale: Duration,
     guard: Guard,
     chores: Chores,
@@ -97,6 +102,7 @@ impl Auth {
             max_stale,
             login,
             processes,
+            sso,
             clock,
             mut random,
         } = parts;
@@ -118,6 +124,7 @@ impl Auth {
         Ok(Self(Arc::new(Inner {
             identity: Identity::new(router.clone()),
             router,
+            sso,
             max_stale,
             guard,
             chores: Chores::new(),

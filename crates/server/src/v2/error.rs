@@ -178,7 +178,11 @@ impl Error {
                 ErrorCode::Unauthorized
             }
             Self::Auth(AuthError::Overloaded) => ErrorCode::TooManyRequests,
-            Self::Auth(AuthError::KeysUnavailable(_)) => ErrorCode::Unavailable,
+            Self::Auth(
+                AuthError::KeysUnavailable(_)
+                | AuthError::IssuerUnreachable(_)
+                | AuthError::IssuerBroken { .. },
+            ) => ErrorCode::Unavailable,
             Self::Auth(_) | Self::Panicked => ErrorCode::Unknown,
             Self::NameInvalid(_) => ErrorCode::NameInvalid,
             Self::ReferenceInvalid(portolan_oci::ReferenceError::Digest(_))
@@ -267,6 +271,10 @@ impl Error {
             // As long as the registry says when the database is out of reach, which is the reason here too.
             Self::Auth(AuthError::KeysUnavailable(_)) => {
                 headers.insert(http_header::RETRY_AFTER, HeaderValue::from(2));
+            }
+            // No sooner is it asked again.
+            Self::Auth(AuthError::IssuerUnreachable(_) | AuthError::IssuerBroken { .. }) => {
+                headers.insert(http_header::RETRY_AFTER, HeaderValue::from(5));
             }
             Self::Registry(Refusal::BlobReferenced) => {
                 headers.insert(http_header::ALLOW, HeaderValue::from_static("GET, HEAD"));

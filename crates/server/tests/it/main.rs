@@ -16,6 +16,7 @@ mod past_faults;
 mod quickstart;
 mod read_only;
 mod replicas;
+mod sso;
 mod storm;
 mod timing;
 mod token;
