@@ -5,7 +5,8 @@
 //! taken out of the table stops working), and when a token names a key we have not seen, but not more than
 //! once a second: a flood of invented names costs one read a second and nothing else.
 
-use crate::{Clock, Error, KeyId, SealKey, SigningKey, TokenFault};
+use crate::token::LEEWAY;
+use crate::{Clock, Error, KeyId, PublicKey, SealKey, SigningKey, TokenFault};
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -19,7 +20,19 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A copy older than this is read again at its next use. A rotation makes its new key sign only after twice
 /// this time, so that it is known everywhere first.
-const RING_AGE_MAX: Duration = Duration::from_mins(1);
+pub(crate) const RING_AGE_MAX: Duration = Duration::from_mins(1);
+
+/// How long a new key is published before it signs: every process has read the table by then, also one whose first try
+/// failed.
+pub const PUBLISHED_FOR: Duration = RING_AGE_MAX.saturating_mul(2);
+
+/// How long a key verifies after another signs, where tokens live for `lifetime`: a process whose copy is old signs with
+/// it for a while yet, and clocks differ.
+pub const fn verifies_for(lifetime: Duration) -> Duration {
+    lifetime
+        .saturating_add(LEEWAY)
+        .saturating_add(RING_AGE_MAX.saturating_mul(2))
+}
 
 /// A row of the key table.
 #[derive(Debug, Clone)]
@@ -107,6 +120,14 @@ impl Keyring {
             .get(&id)
             .map(Arc::clone)
             .ok_or(Error::Token(TokenFault::UnknownKey))
+    }
+
+    /// The public halves of all keys that verify now or will soon, in the order of their names.
+    pub async fn public(&self) -> Result<Vec<PublicKey>, Error> {
+        let ring = self.refreshed().await?;
+        let mut keys: Vec<&Arc<SigningKey>> = ring.keys.values().collect();
+        keys.sort_by_key(|key| key.id().to_string());
+        Ok(keys.into_iter().map(|key| key.public()).collect())
     }
 
     /// The ring, read again if it has become old. An old ring still serves where the table is out of reach

@@ -142,16 +142,34 @@ static LOCK_ID: Statement = statement!(
      FOR KEY SHARE",
 );
 
-/// Makes a private repository with the permissions that its namespace gives to new ones, and its namespace with an
-/// organization that owns it where there is none.
-///
-/// The caller has decided by [`Access::may_create`] that the principal may; without a namespace only a
-/// superuser does. Where another has made the repository meanwhile, that one is locked and returned.
+/// As [`ensure`], for those who do not care who made it.
 pub async fn create(
     tx: &Tx,
     path: &RepositoryName,
     principal: &Principal,
 ) -> Result<RepositoryId, Error> {
+    Ok(ensure(tx, path, principal).await?.id)
+}
+
+/// A repository that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ensured {
+    /// Which.
+    pub id: RepositoryId,
+    /// Whether this transaction made it.
+    pub made: bool,
+}
+
+/// Makes a private repository with the permissions that its namespace gives to new ones, and its namespace with an
+/// organization that owns it where there is none.
+///
+/// The caller has decided by [`Access::may_create`] that the principal may; without a namespace only a
+/// superuser does. Where another has made the repository meanwhile, that one is locked and returned.
+pub async fn ensure(
+    tx: &Tx,
+    path: &RepositoryName,
+    principal: &Principal,
+) -> Result<Ensured, Error> {
     let decoding = Error::decoding("repository");
     let namespace = namespace(tx, path.namespace()).await?;
     for _ in 0..ATTEMPTS {
@@ -160,24 +178,46 @@ pub async fn create(
             .await?;
         let found = match made {
             Some(row) => {
-                let repository: RepositoryId = row.try_get(0).map_err(&decoding)?;
-                tx.execute(
-                    &GRANT_DEFAULTS,
-                    &[&repository, &namespace, &principal.account()],
-                )
-                .await?;
-                return Ok(repository);
+                let id: RepositoryId = row.try_get(0).map_err(&decoding)?;
+                tx.execute(&GRANT_DEFAULTS, &[&id, &namespace, &principal.account()])
+                    .await?;
+                return Ok(Ensured { id, made: true });
             }
             // A new statement: the one that waited for the other's insert does not see its row.
             None => tx.query_opt(&LOCK_ID, &[&path.as_str()]).await?,
         };
         if let Some(row) = found {
-            return row.try_get(0).map_err(decoding);
+            return Ok(Ensured {
+                id: row.try_get(0).map_err(decoding)?,
+                made: false,
+            });
         }
     }
     Err(Error::Contended {
         table: "repository",
     })
+}
+
+static FIND: Statement = statement!(
+    "repositories.find",
+    [TEXT],
+    "SELECT repository.id FROM repository WHERE repository.path = $1 AND repository.state = 'active'",
+);
+
+/// The repository that has this path now, whoever may see it.
+pub async fn find(db: &impl Read, path: &RepositoryName) -> Result<Option<RepositoryId>, Error> {
+    let row = db.query_opt(&FIND, &[&path.as_str()]).await?;
+    row.map(|row| row.try_get(0))
+        .transpose()
+        .map_err(Error::decoding("repository"))
+}
+
+/// The namespace of that name.
+pub async fn find_namespace(db: &impl Read, name: &str) -> Result<Option<NamespaceId>, Error> {
+    let row = db.query_opt(&FIND_NAMESPACE, &[&before_nul(name)]).await?;
+    row.map(|row| row.try_get(0))
+        .transpose()
+        .map_err(Error::decoding("namespace"))
 }
 
 async fn namespace(tx: &Tx, name: &str) -> Result<NamespaceId, Error> {
@@ -278,6 +318,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &INSERT,
     &GRANT_DEFAULTS,
     &LOCK_ID,
+    &FIND,
     &SET_VISIBILITY,
     &MARK_DELETED,
     &LIST,

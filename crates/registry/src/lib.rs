@@ -5,6 +5,7 @@
 //! puts into HTTP. A transaction begins and commits inside one function here, nothing slow runs
 //! inside it, and what it acknowledges has passed the router's barrier.
 
+mod audit;
 mod authorize;
 mod cache;
 mod caller;
@@ -16,6 +17,7 @@ mod limits;
 mod list;
 mod mount;
 mod pull;
+pub mod pulls;
 mod push;
 mod referrers;
 mod stores;
@@ -23,7 +25,7 @@ mod transaction;
 pub mod upload;
 
 pub use authorize::{authorize, entitle};
-pub use caller::{Caller, Credentials};
+pub use caller::{Caller, Came, Credentials};
 pub use error::{Error, UnavailableCause};
 pub use freshness::Freshness;
 pub use limits::{Limits, SparseImages};
@@ -40,6 +42,7 @@ use portolan_auth::Action;
 use portolan_metadata::Access;
 use portolan_oci::RepositoryName;
 use portolan_pg::{PointRead, Router};
+use pulls::Pulls;
 use rand::rngs::StdRng;
 use std::sync::{Arc, Mutex};
 use upload::Uploads;
@@ -56,6 +59,7 @@ struct Inner {
     payloads: ContentCache,
     small_blobs: ContentCache,
     uploads: Uploads,
+    pulls: Pulls,
     random: Mutex<StdRng>,
 }
 
@@ -70,6 +74,8 @@ pub struct Parts {
     pub limits: Limits,
     /// The upload engine's own parts: schedule, memory, tasks.
     pub uploads: Uploads,
+    /// Counts pulls.
+    pub pulls: Pulls,
     /// Where storage keys and upload ids come from.
     pub random: StdRng,
 }
@@ -82,6 +88,7 @@ impl Registry {
             stores,
             limits,
             uploads,
+            pulls,
             random,
         } = parts;
         Self(Arc::new(Inner {
@@ -91,6 +98,7 @@ impl Registry {
             stores,
             limits,
             uploads,
+            pulls,
             random: Mutex::new(random),
         }))
     }

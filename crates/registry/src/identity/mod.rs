@@ -4,11 +4,17 @@
 //! the audit log, commits, and waits until every process sees it. The command line calls these, and the web API does.
 //! Whether somebody may make a change is its caller's to decide; what is wrong in itself is refused here.
 
+mod audit;
+mod keys;
+
+pub use audit::{Kept, Search};
+pub use keys::{Key, KeyPolicy, ROTATE_KEYS, Resealed, Retired, Rotation};
+
 use crate::Error;
 use portolan_metadata::read_only;
 use portolan_pg::{Router, Tx};
 
-pub use portolan_metadata::audit::Actor;
+pub use portolan_metadata::audit::{Actor, Cursor, CursorError, Entry, Pull, PullRow};
 
 /// The way to change who there is; cheap to clone.
 #[derive(Debug, Clone)]

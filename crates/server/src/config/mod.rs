@@ -4,6 +4,7 @@
 //! its source; secrets can be given as files and are never shown. Only this module reads the environment.
 
 mod accounts;
+mod audit;
 mod database;
 mod distribution;
 mod environment;
@@ -23,6 +24,7 @@ mod tests;
 
 pub(crate) use self::http::{Bounds, Http, Tls};
 pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
+pub(crate) use audit::Audit;
 pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
@@ -56,6 +58,8 @@ settings! {
         pub(crate) admin: Admin = Admin::default(),
         /// Tokens of the token service.
         pub(crate) tokens: Tokens = Tokens::default(),
+        /// The audit log.
+        pub(crate) audit: Audit = Audit::default(),
         /// How much one request may carry, and how much is kept in memory.
         pub(crate) limits: Limits = Limits::default(),
         /// Work in the background.
@@ -149,6 +153,7 @@ impl Config {
         self.secrets.check(report);
         self.admin.check(report);
         self.tokens.check(report);
+        self.audit.check(report);
         self.limits.check(report);
         self.jobs.check(report);
     }

@@ -13,11 +13,13 @@ mod endpoint;
 mod error;
 mod form;
 mod keys;
+mod published;
 mod rights;
 
 pub(crate) use authorization::Authorization;
 pub(crate) use endpoint::routes;
 pub(crate) use error::{Error, StartError};
+pub(crate) use published::routes as published;
 
 use crate::layer::challenge::Challenger;
 use keys::DatabaseKeys;
@@ -58,6 +60,7 @@ struct Inner {
     router: Router,
     max_stale: Duration,
     passwords: Passwords,
+    keyring: Arc<Keyring>,
     signer: TokenSigner,
     verifier: TokenVerifier,
     challenger: Challenger,
@@ -99,6 +102,7 @@ impl Auth {
             router,
             max_stale,
             passwords,
+            keyring: Arc::clone(&keyring),
             signer: TokenSigner::new(
                 Arc::clone(&keyring),
                 Arc::clone(&clock),

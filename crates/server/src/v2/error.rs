@@ -337,7 +337,9 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         Refusal::Overloaded { .. } => ErrorCode::TooManyRequests,
         Refusal::ReadOnly { .. } | Refusal::Unavailable { .. } => ErrorCode::Unavailable,
-        Refusal::Metadata(_) | Refusal::Store(_) | Refusal::StoreUnknown(_) => ErrorCode::Unknown,
+        Refusal::Metadata(_) | Refusal::Store(_) | Refusal::StoreUnknown(_) | Refusal::Keys(_) => {
+            ErrorCode::Unknown
+        }
     }
 }
 
