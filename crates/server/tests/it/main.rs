@@ -1,11 +1,13 @@
 //! The whole registry from outside: the real binary, a real Postgres, a real store.
 
 mod app;
+mod audit;
 mod by_hand;
 mod cluster;
 mod config;
 mod doctor;
 mod fleet;
+mod keys;
 mod kill;
 mod lifecycle;
 mod listeners;
