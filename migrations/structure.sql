@@ -41,7 +41,9 @@ BEGIN
     FOR parent, key IN VALUES ('audit_log', 'at'), ('pull_count', 'hour') LOOP
         part := format('%s_%s', parent, to_char(begins, 'YYYY_MM'));
         CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
-        -- What is written between the move and the end would be in the way. ATTACH takes this lock later anyway.
+        -- Writers wait at the table itself: one that has found its way to the default partition, and waits there, is refused
+        -- when the month has another (23514). Readers wait for the second lock only, which ATTACH takes later anyway.
+        EXECUTE format('LOCK TABLE %I IN SHARE ROW EXCLUSIVE MODE', parent);
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
         -- Another was first, and waited for.
         CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;

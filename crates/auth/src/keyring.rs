@@ -225,7 +225,10 @@ fn is_older(then: Option<SystemTime>, now: SystemTime, age: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeySource, Keyring, KeysFuture, KeysUnavailable, StoredKey};
+    use super::{
+        KeySource, Keyring, KeysFuture, KeysUnavailable, PUBLISHED_FOR, StoredKey, verifies_for,
+    };
+    use crate::token::LEEWAY;
     use crate::{Clock, Error, KeyId, ManualClock, SealKey, SigningKey, TokenFault};
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
@@ -363,6 +366,72 @@ mod tests {
             ));
         }
         assert_eq!(fixture.reads(), 1);
+    }
+
+    /// Five processes, of which each is asked now and then, and reads the table only because its copy is old.
+    #[tokio::test]
+    async fn a_rotation_is_noticed_by_no_process_however_old_its_copy_is() {
+        const LIFETIME: Duration = Duration::from_mins(5);
+        let mut fixture = Fixture::new();
+        fixture.store(true);
+        let ring = || {
+            let table = Box::new(fixture.table.clone());
+            let clock = Arc::clone(&fixture.clock) as Arc<dyn Clock>;
+            Keyring::new(Arc::clone(&fixture.seal), table, clock)
+        };
+        let rings: Vec<Keyring> = (0..5).map(|_| ring()).collect();
+        let started = fixture.clock.now();
+        let mut tokens: Vec<(Duration, KeyId)> = Vec::new();
+        let mut ends: Vec<(Duration, KeyId)> = Vec::new();
+        for second in 0..4_000 {
+            let now = Duration::from_secs(second);
+            // A rotation every ten minutes, step by step as they are made in the table.
+            if second % 600 == 100 {
+                fixture.store(false);
+            }
+            let signs_from = 100 + PUBLISHED_FOR.as_secs();
+            if second >= signs_from && (second - signs_from) % 600 == 0 {
+                let mut rows = fixture.table.rows.lock().unwrap();
+                for row in rows.as_mut().unwrap() {
+                    if row.signs {
+                        ends.push((now + verifies_for(LIFETIME), row.id));
+                    }
+                    row.signs = !ends.iter().any(|(_, id)| *id == row.id);
+                }
+            }
+            let ended: Vec<KeyId> = ends
+                .iter()
+                .filter(|(end, _)| *end <= now)
+                .map(|(_, id)| *id)
+                .collect();
+            fixture
+                .table
+                .rows
+                .lock()
+                .unwrap()
+                .as_mut()
+                .unwrap()
+                .retain(|row| !ended.contains(&row.id));
+            tokens.retain(|(from, _)| *from + LIFETIME + LEEWAY > now);
+            for (number, ring) in rings.iter().enumerate() {
+                // Some are asked every second, some once a minute, at other moments.
+                let every = [1, 7, 31, 61, 59][number];
+                if second % every != number as u64 % every {
+                    continue;
+                }
+                let active = ring.active().await.unwrap().id();
+                for (from, id) in &tokens {
+                    assert!(
+                        ring.knows(*id),
+                        "process {number} after {second} s: a token of {from:?} is refused"
+                    );
+                }
+                tokens.push((now, active));
+            }
+            fixture.clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(fixture.clock.now(), started + Duration::from_secs(4_000));
+        assert!(ends.len() >= 6 && fixture.table.rows.lock().unwrap().as_ref().unwrap().len() <= 3);
     }
 
     #[tokio::test]

@@ -143,7 +143,12 @@ impl Identity {
             }
             (None, Some(_)) => Rotation::NotDue,
         };
-        self.finish(tx).await?;
+        if matches!(step, Rotation::NotDue | Rotation::Waiting { .. }) {
+            // Nothing that a reader is promised: no barrier.
+            let _committed = tx.commit().await?;
+        } else {
+            self.finish(tx).await?;
+        }
         Ok(step)
     }
 

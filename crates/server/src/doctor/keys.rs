@@ -12,7 +12,11 @@ pub(super) async fn examine(config: &Config, router: &Router) -> anyhow::Result<
     let seal = wire::key_policy(config)?.seal;
     let keys = Identity::new(router.clone()).keys(Some(&seal)).await?;
     let sealed = |with| keys.iter().filter(|key| key.sealed == Some(with)).count();
-    let (all, old, unknown) = (keys.len(), sealed(SealedWith::Old), sealed(SealedWith::Unknown));
+    let (all, old, unknown) = (
+        keys.len(),
+        sealed(SealedWith::Old),
+        sealed(SealedWith::Unknown),
+    );
     Ok(if unknown > 0 {
         Finding::problem(
             "keys",
@@ -26,6 +30,9 @@ pub(super) async fn examine(config: &Config, router: &Router) -> anyhow::Result<
             "run `portolan admin key reseal`; then the old key can go",
         )
     } else {
-        Finding::good("keys", format!("{all} signing keys are sealed with `secrets.key`"))
+        Finding::good(
+            "keys",
+            format!("{all} signing keys are sealed with `secrets.key`"),
+        )
     })
 }

@@ -1,6 +1,7 @@
 //! What the audit log says afterwards: of changes, of pulls, and to those who copy it out.
 
 use crate::app::{ADMIN, Store, TestApp, push, push_blob, push_manifest, put_manifest};
+use crate::worker::at_rest;
 use http::Method;
 use portolan_testkit::children::{eventually, run};
 use portolan_testkit::client::Client;
@@ -15,20 +16,29 @@ use std::process::{Command, Stdio};
 
 /// The log as `portolan admin audit search` shows it, the oldest first.
 fn log(app: &TestApp, args: &[&str]) -> Vec<Value> {
-    let mut found = lines(app.command().args(["admin", "audit", "search", "-o", "json"]).args(args));
+    let mut found = lines(
+        app.command()
+            .args(["admin", "audit", "search", "-o", "json"])
+            .args(args),
+    );
     found.reverse();
     found
 }
 
 fn lines(command: &mut Command) -> Vec<Value> {
     let text = String::from_utf8(run(command).stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn actions(log: &[Value]) -> Vec<String> {
     log.iter()
         .map(|row| {
-            let (action, target) = (row["action"].as_str().unwrap(), row["target"].as_str().unwrap());
+            let (action, target) = (
+                row["action"].as_str().unwrap(),
+                row["target"].as_str().unwrap(),
+            );
             format!("{action} {target}")
         })
         .collect()
@@ -69,18 +79,35 @@ async fn each_change_of_content_leaves_one_row_that_says_who_from_where_and_what
     bearer.delete("/v2/acme/app/manifests/v2").await.expect(202);
     let lone = Blob::random(3, 100);
     push_blob(&bearer, "acme/app", &lone).await;
-    let delete = bearer.request(Method::DELETE, &format!("/v2/acme/app/blobs/{}", lone.digest));
-    delete.header("x-forwarded-for", "203.0.113.7").send().await.expect(202);
+    let delete = bearer.request(
+        Method::DELETE,
+        &format!("/v2/acme/app/blobs/{}", lone.digest),
+    );
+    delete
+        .header("x-forwarded-for", "203.0.113.7")
+        .send()
+        .await
+        .expect(202);
     bearer
-        .delete(&format!("/v2/acme/app/manifests/{}", second.manifest.digest))
+        .delete(&format!(
+            "/v2/acme/app/manifests/{}",
+            second.manifest.digest
+        ))
         .await
         .expect(202);
 
     // What is refused, finds nothing, or does not end well, is no change.
-    bearer.delete("/v2/acme/app/manifests/v2").await.refused(404, "MANIFEST_UNKNOWN");
+    bearer
+        .delete("/v2/acme/app/manifests/v2")
+        .await
+        .refused(404, "MANIFEST_UNKNOWN");
     let target = "/v2/acme/app/manifests/missing";
-    put_manifest(&bearer, target, &Image::random(9).manifest).await.expect(404);
-    put_manifest(&app.anonymous(), target, &first.manifest).await.expect(401);
+    put_manifest(&bearer, target, &Image::random(9).manifest)
+        .await
+        .expect(400);
+    put_manifest(&app.anonymous(), target, &first.manifest)
+        .await
+        .expect(401);
     let unmet = bearer.request(Method::PUT, "/v2/acme/app/manifests/v9");
     unmet
         .header("content-type", &first.manifest.media_type)
@@ -114,9 +141,16 @@ async fn each_change_of_content_leaves_one_row_that_says_who_from_where_and_what
     for row in &log {
         assert_eq!(row["actor"], ADMIN, "{row}");
         assert_eq!(row["credential"], "password", "{row}");
-        assert!(row["actor_id"].is_i64() && row["namespace_id"].is_i64(), "{row}");
+        assert!(
+            row["actor_id"].is_i64() && row["namespace_id"].is_i64(),
+            "{row}"
+        );
         assert!(row["request_id"].is_string(), "{row}");
-        let from = if row["action"] == "blob.delete" { "203.0.113.7" } else { "127.0.0.1" };
+        let from = if row["action"] == "blob.delete" {
+            "203.0.113.7"
+        } else {
+            "127.0.0.1"
+        };
         assert_eq!(row["address"], from, "{row}");
     }
     let tag_moved = &log[4];
@@ -124,7 +158,10 @@ async fn each_change_of_content_leaves_one_row_that_says_who_from_where_and_what
     assert_eq!(tag_moved["detail"]["digest"], two.to_string());
     assert_eq!(tag_moved["detail"]["previous"], one.to_string());
     assert_eq!(log[3]["detail"]["tags"][0], "v1");
-    assert_eq!((&log[3]["detail"]["again"], &log[5]["detail"]["again"]), (&false.into(), &true.into()));
+    assert_eq!(
+        (&log[3]["detail"]["again"], &log[5]["detail"]["again"]),
+        (&false.into(), &true.into())
+    );
     app.settled().await;
 }
 
@@ -151,10 +188,15 @@ async fn a_search_narrows_by_what_it_is_given() {
     let page = log(&app, &["--limit", "4"]);
     let oldest = page[0]["cursor"].as_str().unwrap();
     assert_eq!(log(&app, &["--before", oldest]).len(), 5);
-    let table = run(app.command().args(["admin", "audit", "search", "--actor", "alice"]));
+    let table = run(app
+        .command()
+        .args(["admin", "audit", "search", "--actor", "alice"]));
     let table = String::from_utf8(table.stdout).unwrap();
     let first = table.lines().next().unwrap();
-    assert!(first.contains("\talice\tpassword\t127.0.0.1\ttag.create\talice/app:v1\t"), "{table}");
+    assert!(
+        first.contains("\talice\tpassword\t127.0.0.1\ttag.create\talice/app:v1\t"),
+        "{table}"
+    );
     let unknown = app
         .command()
         .args(["admin", "audit", "search", "--repository", "no/where"])
@@ -164,7 +206,8 @@ async fn a_search_narrows_by_what_it_is_given() {
 }
 
 async fn pulled(app: &TestApp) -> i64 {
-    app.count("SELECT coalesce(sum(pulls), 0)::bigint FROM pull_count").await
+    app.count("SELECT coalesce(sum(pulls), 0)::bigint FROM pull_count")
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,10 +230,19 @@ async fn pulls_are_counted_exactly_across_processes_that_are_told_to_end() {
             app.anonymous().head(by_tag).await.expect(200);
             let known = app.anonymous();
             let known = known.request(Method::GET, by_tag);
-            known.header("if-none-match", format!("\"{digest}\"")).send().await.expect(304);
+            known
+                .header("if-none-match", format!("\"{digest}\""))
+                .send()
+                .await
+                .expect(304);
             let blob = image.blobs().next().unwrap().digest;
-            app.anonymous().get(&format!("/v2/acme/app/blobs/{blob}")).await;
-            app.anonymous().get("/v2/acme/app/manifests/none").await.expect(404);
+            app.anonymous()
+                .get(&format!("/v2/acme/app/blobs/{blob}"))
+                .await;
+            app.anonymous()
+                .get("/v2/acme/app/manifests/none")
+                .await
+                .expect(404);
         }
     }
     for app in [&mut one, &mut two] {
@@ -201,10 +253,22 @@ async fn pulls_are_counted_exactly_across_processes_that_are_told_to_end() {
     // One for each of whom, unless the hour ended meanwhile.
     let named = "SELECT sum(pulls)::bigint FROM pull_count JOIN account ON account.id = account_id WHERE name = 'admin'";
     assert_eq!(one.count(named).await, 40);
-    assert_eq!(one.count("SELECT sum(pulls)::bigint FROM pull_count WHERE account_id = 0").await, 80);
+    assert_eq!(
+        one.count("SELECT sum(pulls)::bigint FROM pull_count WHERE account_id = 0")
+            .await,
+        80
+    );
 
     let counts = lines(one.command().args([
-        "admin", "audit", "pulls", "--repository", "acme/app", "--since", "2h", "-o", "json",
+        "admin",
+        "audit",
+        "pulls",
+        "--repository",
+        "acme/app",
+        "--since",
+        "2h",
+        "-o",
+        "json",
     ]));
     let sum = |account: &Value| -> i64 {
         let of = counts.iter().filter(|row| row["account"] == *account);
@@ -216,12 +280,17 @@ async fn pulls_are_counted_exactly_across_processes_that_are_told_to_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_count_is_lost_while_the_primary_is() {
-    let (mut app, proxy) = TestApp::options(Store::Directory).start_behind_a_proxy().await;
+    let (mut app, proxy) = TestApp::options(Store::Directory)
+        .start_behind_a_proxy()
+        .await;
     push(&app.admin(), "acme/app", "v1", &Image::random(1)).await;
     app.publish("acme/app");
     let pull = async |times: u32| {
         for _ in 0..times {
-            app.anonymous().get("/v2/acme/app/manifests/v1").await.expect(200);
+            app.anonymous()
+                .get("/v2/acme/app/manifests/v1")
+                .await
+                .expect(200);
         }
     };
     pull(7).await;
@@ -235,11 +304,18 @@ async fn no_count_is_lost_while_the_primary_is() {
     assert_eq!(app.metric("portolan_pull_counts_waiting").await, 1.0);
     proxy.restore();
     eventually("pulls are served again", || async {
-        app.anonymous().get("/v2/acme/app/manifests/none").await.status == 404
+        app.anonymous()
+            .get("/v2/acme/app/manifests/none")
+            .await
+            .status
+            == 404
     })
     .await;
     pull(5).await;
-    eventually("they are written down", || async { pulled(&app).await == 12 }).await;
+    eventually("they are written down", || async {
+        pulled(&app).await == 12
+    })
+    .await;
     assert_eq!(app.metric("portolan_pull_counts_flushed_total").await, 12.0);
     assert_eq!(app.metric("portolan_pull_counts_lost_total").await, 0.0);
     assert_eq!(app.metric("portolan_pull_counts_waiting").await, 0.0);
@@ -254,11 +330,19 @@ async fn in_read_only_mode_counts_wait() {
     let mut app = TestApp::start().await;
     push(&app.admin(), "acme/app", "v1", &Image::random(1)).await;
     run(app.command().args(["read-only", "on"]));
-    app.admin().get("/v2/acme/app/manifests/v1").await.expect(200);
+    app.admin()
+        .get("/v2/acme/app/manifests/v1")
+        .await
+        .expect(200);
     app.server().signal(Signal::TERM);
     assert_eq!(app.wait().code(), Some(0));
     assert_eq!(pulled(&app).await, 0);
-    assert!(app.log().contains("1 counts of pulls could not be written down"), "{}", app.log());
+    assert!(
+        app.log()
+            .contains("1 counts of pulls could not be written down"),
+        "{}",
+        app.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,18 +354,20 @@ async fn a_pull_is_a_line_of_the_log_where_all_requests_are() {
         .await;
     let image = Image::random(1);
     push(&app.admin(), "acme/app", "v1", &image).await;
-    app.admin().get("/v2/acme/app/manifests/v1").await.expect(200);
+    app.admin()
+        .get("/v2/acme/app/manifests/v1")
+        .await
+        .expect(200);
     eventually("the pull is in the log", || async {
         app.log().lines().any(|line| {
             let Ok(line) = serde_json::from_str::<Value>(line) else {
                 return false;
             };
-            let fields = &line["fields"];
-            fields["method"] == "GET"
-                && fields["repository"] == "acme/app"
-                && fields["digest"] == image.manifest.digest.to_string()
-                && fields["account"] == ADMIN
-                && fields["client"] == "127.0.0.1"
+            line["method"] == "GET"
+                && line["repository"] == "acme/app"
+                && line["digest"] == image.manifest.digest.to_string()
+                && line["account"] == ADMIN
+                && line["client"] == "127.0.0.1"
         })
     })
     .await;
@@ -292,7 +378,11 @@ async fn months_are_made_ahead_and_go_when_they_were_kept_long_enough() {
     let app = TestApp::start().await;
     let partitions = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'audit_log'::regclass";
     // This month, two more, and the default one.
-    eventually("the months are made", || async { app.count(partitions).await == 4 }).await;
+    eventually("the months are made", || async {
+        app.count(partitions).await == 4
+    })
+    .await;
+    at_rest(&app).await;
     push(&app.admin(), "acme/app", "v1", &Image::random(1)).await;
     let session = app.database().session().await;
     session
@@ -307,7 +397,9 @@ async fn months_are_made_ahead_and_go_when_they_were_kept_long_enough() {
     assert_eq!(app.count(partitions).await, 5);
     let _another = app.another();
     eventually("what is old is gone", || async {
-        app.count("SELECT count(*) FROM audit_log WHERE actor = 'x'").await == 0
+        app.count("SELECT count(*) FROM audit_log WHERE actor = 'x'")
+            .await
+            == 0
     })
     .await;
     assert_eq!(app.count(partitions).await, 4);
@@ -317,7 +409,10 @@ async fn months_are_made_ahead_and_go_when_they_were_kept_long_enough() {
 /// The most memory that a process ever had, in KiB.
 fn peak(id: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").trim().parse().unwrap()
 }
 
@@ -361,7 +456,10 @@ async fn an_export_of_a_hundred_thousand_rows_streams_and_goes_on_where_it_was_c
     }
     // It waits for its reader: what is not read yet is not held.
     let later = peak(child.id());
-    assert!(later < at_first + 8 * 1024, "{at_first} KiB, then {later} KiB");
+    assert!(
+        later < at_first + 8 * 1024,
+        "{at_first} KiB, then {later} KiB"
+    );
     child.kill().unwrap();
     child.wait().unwrap();
 
@@ -369,15 +467,26 @@ async fn an_export_of_a_hundred_thousand_rows_streams_and_goes_on_where_it_was_c
     let file = folder.path().join("rest");
     fs::write(&file, "").unwrap();
     let path = file.to_str().unwrap();
-    let rest = run(app.command().args(export).args(["--after", &cursor, "--output", path]));
+    let rest = run(app
+        .command()
+        .args(export)
+        .args(["--after", &cursor, "--output", path]));
     for line in fs::read_to_string(&file).unwrap().lines() {
         take(line);
     }
     assert_eq!(seen.len(), 100_000);
     let said = String::from_utf8(rest.stderr).unwrap();
-    assert!(said.contains("exported 40000 changes; later, go on with `--after"), "{said}");
+    assert!(
+        said.contains("exported 40000 changes; later, go on with `--after"),
+        "{said}"
+    );
     // A file that is there is not overwritten.
-    let again = app.command().args(export).args(["--output", path]).output().unwrap();
+    let again = app
+        .command()
+        .args(export)
+        .args(["--output", path])
+        .output()
+        .unwrap();
     assert!(!again.status.success());
     // Nor is one continued that ends in the middle.
     fs::write(&file, "{\"cursor\":").unwrap();
@@ -389,9 +498,18 @@ async fn an_export_of_a_hundred_thousand_rows_streams_and_goes_on_where_it_was_c
         .unwrap();
     assert!(String::from_utf8_lossy(&again.stderr).contains("in the middle of a line"));
     let csv = run(app.command().args([
-        "admin", "audit", "export", "--until", "2026-01-01T00:00:03Z", "--format", "csv",
+        "admin",
+        "audit",
+        "export",
+        "--until",
+        "2026-01-01T00:00:03Z",
+        "--format",
+        "csv",
     ]));
     let csv = String::from_utf8(csv.stdout).unwrap();
     assert_eq!(csv.lines().count(), 1 + 20, "{csv}");
-    assert!(csv.starts_with("cursor,at,actor,actor_id,credential,"), "{csv}");
+    assert!(
+        csv.starts_with("cursor,at,actor,actor_id,credential,"),
+        "{csv}"
+    );
 }

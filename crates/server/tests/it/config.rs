@@ -57,6 +57,9 @@ fn what_is_in_effect_is_printed_without_secrets() {
     password = "[redacted]"
     username = "admin"
 
+    [audit]
+    retention = "400d"
+
     [database]
     freshness = "wal"
     max_stale = "15m"
@@ -119,6 +122,7 @@ fn what_is_in_effect_is_printed_without_secrets() {
 
     [secrets]
     key = "[redacted]"
+    old_keys = []
 
     [storage]
     kind = "s3"
@@ -138,6 +142,7 @@ fn what_is_in_effect_is_printed_without_secrets() {
     spool_space = "2560MiB"
 
     [tokens]
+    key_rotation = "90d"
     lifetime = "5m"
     service = "portolan"
     "#);

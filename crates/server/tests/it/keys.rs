@@ -1,6 +1,7 @@
 //! Keys follow each other while requests are under way: those that sign tokens, and the one that seals them.
 
 use crate::app::{SEAL, Store, TestApp, free_addresses, push};
+use crate::worker::at_rest;
 use portolan_testkit::children::{eventually, run};
 use portolan_testkit::client::Client;
 use portolan_testkit::image::Image;
@@ -72,7 +73,10 @@ async fn no_request_fails_while_one_key_follows_the_other_on_several_processes()
             let mut tokens: Vec<String> = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let (from, to) = (all[round % 3], all[(round + 1) % 3]);
-                tokens.push(from.token(&from.admin(), &["repository:acme/app:pull"]).await);
+                tokens.push(
+                    from.token(&from.admin(), &["repository:acme/app:pull"])
+                        .await,
+                );
                 // Those of the keys before are good as well.
                 for token in tokens.iter().rev().take(20) {
                     to.anonymous()
@@ -88,7 +92,10 @@ async fn no_request_fails_while_one_key_follows_the_other_on_several_processes()
     }
     let moved_on = async || {
         let from = served.load(Ordering::Relaxed);
-        eventually("requests go on", || async { served.load(Ordering::Relaxed) > from + 100 }).await;
+        eventually("requests go on", || async {
+            served.load(Ordering::Relaxed) > from + 100
+        })
+        .await;
     };
     for _ in 0..2 {
         moved_on().await;
@@ -97,7 +104,11 @@ async fn no_request_fails_while_one_key_follows_the_other_on_several_processes()
         assert!(said.contains("it signs in 120 s"), "{said}");
         let too_soon = admin(&app, &["key", "rotate"]);
         assert!(!too_soon.status.success());
-        let next = keys(&app).into_iter().find(|(state, _)| state == "next").unwrap().1;
+        let next = keys(&app)
+            .into_iter()
+            .find(|(state, _)| state == "next")
+            .unwrap()
+            .1;
         // What a minute does: each process reads the table when its copy is old.
         for process in processes.iter().chain([&*app]) {
             learn(process, &next).await;
@@ -116,7 +127,11 @@ async fn no_request_fails_while_one_key_follows_the_other_on_several_processes()
     let all: BTreeSet<String> = keys(&app).into_iter().map(|(_, kid)| kid).collect();
     let other = app.another();
     assert_eq!(published(&other).await, all);
-    other.anonymous().get("/.well-known/jwks.json").await.expect(200);
+    other
+        .anonymous()
+        .get("/.well-known/jwks.json")
+        .await
+        .expect(200);
     let changes = "SELECT count(*) FROM audit_log WHERE action = 'key.rotate' AND credential = 'command line'";
     assert_eq!(app.count(changes).await, 2);
 
@@ -149,6 +164,7 @@ async fn learn(app: &TestApp, kid: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_whose_time_has_come_is_followed_by_another_without_anybody() {
     let app = TestApp::start().await;
+    at_rest(&app).await;
     let session = app.database().session().await;
     let first = keys(&app)[0].1.clone();
     session
@@ -156,14 +172,26 @@ async fn a_key_whose_time_has_come_is_followed_by_another_without_anybody() {
         .await
         .unwrap();
     let worker = app.another();
-    eventually("the next one is published", || async { states(&app) == ["next", "signing"] }).await;
+    eventually("the next one is published", || async {
+        states(&app) == ["next", "signing"]
+    })
+    .await;
     let due = "SELECT count(*) FROM job WHERE kind = 'rotate-keys' AND due_at < now() + interval '3 minutes'";
-    eventually("it comes again soon", || async { app.count(due).await == 1 }).await;
+    eventually("it comes again soon", || async {
+        app.count(due).await == 1
+    })
+    .await;
     drop(worker);
     later(&app).await;
-    session.batch_execute("UPDATE job SET due_at = now()").await.unwrap();
+    session
+        .batch_execute("UPDATE job SET due_at = now()")
+        .await
+        .unwrap();
     let _worker = app.another();
-    eventually("it signs", || async { states(&app) == ["retired", "signing"] }).await;
+    eventually("it signs", || async {
+        states(&app) == ["retired", "signing"]
+    })
+    .await;
     assert_eq!(keys(&app)[0].1, first);
     let lasting = "SELECT extract(epoch FROM verifies_until - now())::bigint FROM signing_key WHERE state = 'retired'";
     let lasting = app.count(lasting).await;
@@ -185,17 +213,29 @@ async fn a_key_that_became_known_ends_with_all_its_tokens() {
     let known = keys(&app)[0].1.clone();
     let said = run(app.command().args(["admin", "key", "retire", &known]));
     let said = String::from_utf8(said.stdout).unwrap();
-    assert!(said.contains(&format!("retired key {known}; tokens are signed with key ")), "{said}");
+    assert!(
+        said.contains(&format!("retired key {known}; tokens are signed with key ")),
+        "{said}"
+    );
     assert_eq!(states(&app), ["signing"]);
     assert!(!said.contains(&format!("signed with key {known}")));
     let other = app.another();
     let (client, target) = pull(&other, &token);
     client.get(target).await.expect(401);
-    let anew = other.token(&other.admin(), &["repository:acme/app:pull"]).await;
+    let anew = other
+        .token(&other.admin(), &["repository:acme/app:pull"])
+        .await;
     let (client, target) = pull(&app, &anew);
-    eventually("the new key is known", || async { client.get(target).await.status == 200 }).await;
+    eventually("the new key is known", || async {
+        client.get(target).await.status == 200
+    })
+    .await;
     assert!(!admin(&app, &["key", "retire", &known]).status.success());
-    assert_eq!(app.count("SELECT count(*) FROM audit_log WHERE action = 'key.retire'").await, 1);
+    assert_eq!(
+        app.count("SELECT count(*) FROM audit_log WHERE action = 'key.retire'")
+            .await,
+        1
+    );
 }
 
 /// Another 32 bytes.
@@ -220,16 +260,24 @@ async fn the_sealing_key_is_changed_without_a_pause() {
         let said = app.command().arg("doctor").output().unwrap();
         String::from_utf8(said.stdout).unwrap()
     };
-    assert!(doctor(&both).contains("1 of 1 signing keys are sealed with one of `secrets.old_keys`"));
+    assert!(
+        doctor(&both).contains("1 of 1 signing keys are sealed with one of `secrets.old_keys`")
+    );
     let list = run(both.command().args(["admin", "key", "list"]));
     assert!(String::from_utf8_lossy(&list.stdout).contains("sealed with an old key"));
 
     let said = run(both.command().args(["admin", "key", "reseal"]));
-    assert!(String::from_utf8_lossy(&said.stdout).contains("sealed 1 secrets with the new key; 0 were"));
+    assert!(
+        String::from_utf8_lossy(&said.stdout).contains("sealed 1 secrets with the new key; 0 were")
+    );
     assert!(doctor(&both).contains("1 signing keys are sealed with `secrets.key`"));
     let said = run(both.command().args(["admin", "key", "reseal"]));
     assert!(String::from_utf8_lossy(&said.stdout).contains("sealed 0 secrets"));
-    assert_eq!(both.count("SELECT count(*) FROM audit_log WHERE action = 'key.reseal'").await, 1);
+    assert_eq!(
+        both.count("SELECT count(*) FROM audit_log WHERE action = 'key.reseal'")
+            .await,
+        1
+    );
 
     // One that has the new key alone works; those that run already go on.
     let new = old.another_with(&[("SECRETS__KEY", NEW_SEAL)]);
@@ -249,5 +297,8 @@ async fn the_sealing_key_is_changed_without_a_pause() {
     assert!(doctor(&old).contains("sealed with a key that is not configured"));
     let print = run(both.command().args(["check-config", "--print"]));
     let print = String::from_utf8(print.stdout).unwrap();
-    assert!(!print.contains(SEAL) && !print.contains(NEW_SEAL), "{print}");
+    assert!(
+        !print.contains(SEAL) && !print.contains(NEW_SEAL),
+        "{print}"
+    );
 }

@@ -20,7 +20,7 @@ async fn upload(app: &TestApp) -> String {
 }
 
 /// Until all jobs have been run once; then they are not due for minutes.
-async fn at_rest(app: &TestApp) {
+pub(crate) async fn at_rest(app: &TestApp) {
     eventually("the first look is over", || async {
         app.count("SELECT count(*) FROM job WHERE claimed_at IS NULL AND due_at > now()")
             .await
