@@ -30,7 +30,8 @@ PARTITION BY RANGE (at);
 ALTER SEQUENCE audit_log_id OWNED BY audit_log.id;
 CREATE INDEX audit_log_repository ON audit_log (repository_id, at) WHERE repository_id IS NOT NULL;
 CREATE INDEX audit_log_namespace ON audit_log (namespace_id, at) WHERE namespace_id IS NOT NULL;
-CREATE INDEX audit_log_actor ON audit_log (actor_id, at) WHERE actor_id IS NOT NULL;
+-- By name: whoever has the command line, and jobs, have no id, and those of the deleted are known to nobody.
+CREATE INDEX audit_log_actor ON audit_log (actor, at);
 CREATE INDEX audit_log_action ON audit_log (action, at);
 CREATE TABLE audit_log_default PARTITION OF audit_log DEFAULT;
 
@@ -52,29 +53,44 @@ CREATE TABLE pull_count_default PARTITION OF pull_count DEFAULT;
 
 -- The role that serves may be one that owns nothing and makes no tables, so this is done as who made this schema.
 --
+-- Writers never wait for long: who does not get a lock within half a second gives up, and is called again. Months are
+-- those of UTC.
+--
 -- Makes the partitions of a month where they are missing; true: it made one. What went into the default partition
--- meanwhile is moved.
+-- meanwhile is moved, unless that would take long: then the month stays there, and is deleted row by row in its time.
 CREATE FUNCTION audit_partition_make(month date) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET lock_timeout = '500ms' SET TimeZone = 'UTC' SET DateStyle = 'ISO' AS $$
 DECLARE
     begins date := date_trunc('month', month)::date;
     ends date := (date_trunc('month', month) + interval '1 month')::date;
     part text;
     parent text;
     key text;
+    rows bigint;
     made boolean := false;
 BEGIN
     FOR parent, key IN VALUES ('audit_log', 'at'), ('pull_count', 'hour') LOOP
         part := format('%s_%s', parent, to_char(begins, 'YYYY_MM'));
         CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
+        -- Writers wait at the table itself: one that has found its way to the default partition, and waits there, is refused
+        -- when the month has another (23514). Readers wait for the second lock only, which ATTACH takes later anyway.
+        EXECUTE format('LOCK TABLE %I IN SHARE ROW EXCLUSIVE MODE', parent);
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+        -- Another was first, and waited for.
+        CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
+        -- So many take some tenths of a second.
+        EXECUTE format(
+            'SELECT count(*) FROM (SELECT FROM %I WHERE %I >= %L AND %I < %L LIMIT 50001) AS moved',
+            parent || '_default', key, begins, key, ends) INTO rows;
+        CONTINUE WHEN rows > 50000;
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent);
         EXECUTE format(
-            'WITH moved AS (DELETE FROM %I WHERE %I >= %L::timestamptz AND %I < %L::timestamptz RETURNING *)
+            'WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *)
              INSERT INTO %I SELECT * FROM moved',
-            parent || '_default', key, begins || ' 00:00+00', key, ends || ' 00:00+00', part);
+            parent || '_default', key, begins, key, ends, part);
         EXECUTE format(
-            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-            parent, part, begins || ' 00:00+00', ends || ' 00:00+00');
+            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, part, begins, ends);
         made := true;
     END LOOP;
     RETURN made;
@@ -83,7 +99,7 @@ $$;
 
 -- Drops the partitions of a month; true: there was one.
 CREATE FUNCTION audit_partition_drop(month date) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
 DECLARE
     part text;
     parent text;

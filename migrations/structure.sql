@@ -5,6 +5,7 @@ CREATE SCHEMA portolan_pg;
 CREATE FUNCTION public.audit_partition_drop(month date) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO '$user', 'public'
+    SET lock_timeout TO '500ms'
     AS $$
 DECLARE
     part text;
@@ -24,6 +25,9 @@ $$;
 CREATE FUNCTION public.audit_partition_make(month date) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO '$user', 'public'
+    SET lock_timeout TO '500ms'
+    SET "TimeZone" TO 'UTC'
+    SET "DateStyle" TO 'ISO'
     AS $$
 DECLARE
     begins date := date_trunc('month', month)::date;
@@ -31,19 +35,30 @@ DECLARE
     part text;
     parent text;
     key text;
+    rows bigint;
     made boolean := false;
 BEGIN
     FOR parent, key IN VALUES ('audit_log', 'at'), ('pull_count', 'hour') LOOP
         part := format('%s_%s', parent, to_char(begins, 'YYYY_MM'));
         CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
+        -- Writers wait at the table itself: one that has found its way to the default partition, and waits there, is refused
+        -- when the month has another (23514). Readers wait for the second lock only, which ATTACH takes later anyway.
+        EXECUTE format('LOCK TABLE %I IN SHARE ROW EXCLUSIVE MODE', parent);
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+        -- Another was first, and waited for.
+        CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
+        -- So many take some tenths of a second.
+        EXECUTE format(
+            'SELECT count(*) FROM (SELECT FROM %I WHERE %I >= %L AND %I < %L LIMIT 50001) AS moved',
+            parent || '_default', key, begins, key, ends) INTO rows;
+        CONTINUE WHEN rows > 50000;
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent);
         EXECUTE format(
-            'WITH moved AS (DELETE FROM %I WHERE %I >= %L::timestamptz AND %I < %L::timestamptz RETURNING *)
+            'WITH moved AS (DELETE FROM %I WHERE %I >= %L AND %I < %L RETURNING *)
              INSERT INTO %I SELECT * FROM moved',
-            parent || '_default', key, begins || ' 00:00+00', key, ends || ' 00:00+00', part);
+            parent || '_default', key, begins, key, ends, part);
         EXECUTE format(
-            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
-            parent, part, begins || ' 00:00+00', ends || ' 00:00+00');
+            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, part, begins, ends);
         made := true;
     END LOOP;
     RETURN made;
@@ -923,11 +938,11 @@ CREATE INDEX account_superuser ON public.account USING btree (id) WHERE superuse
 
 CREATE INDEX audit_log_action ON ONLY public.audit_log USING btree (action, at);
 
-CREATE INDEX audit_log_actor ON ONLY public.audit_log USING btree (actor_id, at) WHERE (actor_id IS NOT NULL);
+CREATE INDEX audit_log_actor ON ONLY public.audit_log USING btree (actor, at);
 
 CREATE INDEX audit_log_default_action_at_idx ON public.audit_log_default USING btree (action, at);
 
-CREATE INDEX audit_log_default_actor_id_at_idx ON public.audit_log_default USING btree (actor_id, at) WHERE (actor_id IS NOT NULL);
+CREATE INDEX audit_log_default_actor_at_idx ON public.audit_log_default USING btree (actor, at);
 
 CREATE INDEX audit_log_namespace ON ONLY public.audit_log USING btree (namespace_id, at) WHERE (namespace_id IS NOT NULL);
 
@@ -1031,7 +1046,7 @@ CREATE INDEX upload_store ON public.upload USING btree (store_id);
 
 ALTER INDEX public.audit_log_action ATTACH PARTITION public.audit_log_default_action_at_idx;
 
-ALTER INDEX public.audit_log_actor ATTACH PARTITION public.audit_log_default_actor_id_at_idx;
+ALTER INDEX public.audit_log_actor ATTACH PARTITION public.audit_log_default_actor_at_idx;
 
 ALTER INDEX public.audit_log_namespace ATTACH PARTITION public.audit_log_default_namespace_id_at_idx;
 

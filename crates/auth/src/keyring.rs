@@ -5,7 +5,8 @@
 //! taken out of the table stops working), and when a token names a key we have not seen, but not more than
 //! once a second: a flood of invented names costs one read a second and nothing else.
 
-use crate::{Clock, Error, KeyId, SealKey, SigningKey, TokenFault};
+use crate::token::LEEWAY;
+use crate::{Clock, Error, KeyId, PublicKey, SealKey, SigningKey, TokenFault};
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -19,7 +20,19 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A copy older than this is read again at its next use. A rotation makes its new key sign only after twice
 /// this time, so that it is known everywhere first.
-const RING_AGE_MAX: Duration = Duration::from_mins(1);
+pub(crate) const RING_AGE_MAX: Duration = Duration::from_mins(1);
+
+/// How long a new key is published before it signs: every process has read the table by then, also one whose first try
+/// failed.
+pub const PUBLISHED_FOR: Duration = RING_AGE_MAX.saturating_mul(2);
+
+/// How long a key verifies after another signs, where tokens live for `lifetime`: a process whose copy is old signs with
+/// it for a while yet, and clocks differ.
+pub const fn verifies_for(lifetime: Duration) -> Duration {
+    lifetime
+        .saturating_add(LEEWAY)
+        .saturating_add(RING_AGE_MAX.saturating_mul(2))
+}
 
 /// A row of the key table.
 #[derive(Debug, Clone)]
@@ -107,6 +120,14 @@ impl Keyring {
             .get(&id)
             .map(Arc::clone)
             .ok_or(Error::Token(TokenFault::UnknownKey))
+    }
+
+    /// The public halves of all keys that verify now or will soon, in the order of their names.
+    pub async fn public(&self) -> Result<Vec<PublicKey>, Error> {
+        let ring = self.refreshed().await?;
+        let mut keys: Vec<&Arc<SigningKey>> = ring.keys.values().collect();
+        keys.sort_by_key(|key| key.id().to_string());
+        Ok(keys.into_iter().map(|key| key.public()).collect())
     }
 
     /// The ring, read again if it has become old. An old ring still serves where the table is out of reach
@@ -204,7 +225,10 @@ pub(crate) fn is_older(then: Option<SystemTime>, now: SystemTime, age: Duration)
 
 #[cfg(test)]
 mod tests {
-    use super::{KeySource, Keyring, KeysFuture, KeysUnavailable, StoredKey};
+    use super::{
+        KeySource, Keyring, KeysFuture, KeysUnavailable, PUBLISHED_FOR, StoredKey, verifies_for,
+    };
+    use crate::token::LEEWAY;
     use crate::{Clock, Error, KeyId, ManualClock, SealKey, SigningKey, TokenFault};
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
@@ -342,6 +366,72 @@ mod tests {
             ));
         }
         assert_eq!(fixture.reads(), 1);
+    }
+
+    /// Five processes, of which each is asked now and then, and reads the table only because its copy is old.
+    #[tokio::test]
+    async fn a_rotation_is_noticed_by_no_process_however_old_its_copy_is() {
+        const LIFETIME: Duration = Duration::from_mins(5);
+        let mut fixture = Fixture::new();
+        fixture.store(true);
+        let ring = || {
+            let table = Box::new(fixture.table.clone());
+            let clock = Arc::clone(&fixture.clock) as Arc<dyn Clock>;
+            Keyring::new(Arc::clone(&fixture.seal), table, clock)
+        };
+        let rings: Vec<Keyring> = (0..5).map(|_| ring()).collect();
+        let started = fixture.clock.now();
+        let mut tokens: Vec<(Duration, KeyId)> = Vec::new();
+        let mut ends: Vec<(Duration, KeyId)> = Vec::new();
+        for second in 0..4_000 {
+            let now = Duration::from_secs(second);
+            // A rotation every ten minutes, step by step as they are made in the table.
+            if second % 600 == 100 {
+                fixture.store(false);
+            }
+            let signs_from = 100 + PUBLISHED_FOR.as_secs();
+            if second >= signs_from && (second - signs_from) % 600 == 0 {
+                let mut rows = fixture.table.rows.lock().unwrap();
+                for row in rows.as_mut().unwrap() {
+                    if row.signs {
+                        ends.push((now + verifies_for(LIFETIME), row.id));
+                    }
+                    row.signs = !ends.iter().any(|(_, id)| *id == row.id);
+                }
+            }
+            let ended: Vec<KeyId> = ends
+                .iter()
+                .filter(|(end, _)| *end <= now)
+                .map(|(_, id)| *id)
+                .collect();
+            fixture
+                .table
+                .rows
+                .lock()
+                .unwrap()
+                .as_mut()
+                .unwrap()
+                .retain(|row| !ended.contains(&row.id));
+            tokens.retain(|(from, _)| *from + LIFETIME + LEEWAY > now);
+            for (number, ring) in rings.iter().enumerate() {
+                // Some are asked every second, some once a minute, at other moments.
+                let every = [1, 7, 31, 61, 59][number];
+                if second % every != number as u64 % every {
+                    continue;
+                }
+                let active = ring.active().await.unwrap().id();
+                for (from, id) in &tokens {
+                    assert!(
+                        ring.knows(*id),
+                        "process {number} after {second} s: a token of {from:?} is refused"
+                    );
+                }
+                tokens.push((now, active));
+            }
+            fixture.clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(fixture.clock.now(), started + Duration::from_secs(4_000));
+        assert!(ends.len() >= 6 && fixture.table.rows.lock().unwrap().as_ref().unwrap().len() <= 3);
     }
 
     #[tokio::test]

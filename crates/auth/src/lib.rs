@@ -30,14 +30,16 @@ pub use error::{Error, IdTokenFault, TokenFault};
 pub use federation::{FederationRule, Pattern, PatternError, RuleMiss};
 pub use grant::{Action, Actions, Grant};
 pub use key_id::KeyId;
-pub use keyring::{KeySource, Keyring, KeysFuture, KeysUnavailable, StoredKey};
+pub use keyring::{
+    KeySource, Keyring, KeysFuture, KeysUnavailable, PUBLISHED_FOR, StoredKey, verifies_for,
+};
 pub use method::Method;
 pub use password::{PasswordLimits, Passwords};
 pub use password_hash::PasswordHash;
 pub use scope::{GRANTS_MAX, Scope, parse_scopes};
-pub use seal::{Purpose, SealKey};
+pub use seal::{Purpose, SealKey, SealedWith};
 pub use secret::{Secret, SecretKind, hash_secret};
 pub use sign::{SignedToken, TokenSigner};
-pub use signing_key::SigningKey;
+pub use signing_key::{PublicKey, SigningKey};
 pub use token::{LIFETIME, Subject, Token, TokenHolder, TokenRequest};
 pub use verify::TokenVerifier;

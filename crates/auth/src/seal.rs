@@ -41,13 +41,26 @@ impl Purpose {
     }
 }
 
-/// The installation's key for secrets at rest (`SECRETS__KEY`).
+/// The installation's key for secrets at rest (`SECRETS__KEY`), and those it had before (`SECRETS__OLD_KEYS`): they open
+/// what was sealed with them, and seal nothing.
 pub struct SealKey {
     key: LessSafeKey,
     /// Where keys for other ends come from.
     root: hmac::Key,
     /// Tells "sealed with another key" from "damaged"; says nothing about the key itself.
     fingerprint: [u8; FINGERPRINT_LEN],
+    old: Vec<SealKey>,
+}
+
+/// What a sealed value was sealed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealedWith {
+    /// The key that seals now.
+    Current,
+    /// One of the old ones.
+    Old,
+    /// None that is known here.
+    Unknown,
 }
 
 impl SealKey {
@@ -65,7 +78,26 @@ impl SealKey {
             key: LessSafeKey::new(key),
             root: hmac::Key::new(hmac::HMAC_SHA256, raw),
             fingerprint,
+            old: Vec::new(),
         })
+    }
+
+    /// And these were used before.
+    #[must_use]
+    pub fn with_old(self, old: Vec<SealKey>) -> Self {
+        Self { old, ..self }
+    }
+
+    /// With which key a value was sealed.
+    pub fn sealed_with(&self, sealed: &[u8]) -> SealedWith {
+        let fingerprint = sealed.get(1..=FINGERPRINT_LEN).unwrap_or_default();
+        if fingerprint == self.fingerprint {
+            SealedWith::Current
+        } else if self.old.iter().any(|old| fingerprint == old.fingerprint) {
+            SealedWith::Old
+        } else {
+            SealedWith::Unknown
+        }
     }
 
     /// From the configured text, standard base64 with or without surrounding white space.
@@ -125,7 +157,10 @@ impl SealKey {
             return Err(Error::SealBroken);
         }
         if fingerprint != self.fingerprint {
-            return Err(Error::SealedWithOtherKey);
+            let old = self.old.iter().find(|old| fingerprint == old.fingerprint);
+            return old
+                .ok_or(Error::SealedWithOtherKey)?
+                .open(purpose, name, sealed);
         }
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Error::SealBroken)?;
         let mut opened = body.to_vec();
@@ -154,7 +189,7 @@ fn associated(purpose: Purpose, name: &str) -> Aad<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Purpose, SealKey};
+    use super::{Purpose, SealKey, SealedWith};
     use crate::Error;
     use rand::SeedableRng as _;
     use rand::rngs::StdRng;
@@ -178,6 +213,30 @@ mod tests {
         ));
         assert!(matches!(
             key(2).open(Purpose::SigningKey, "a", &sealed),
+            Err(Error::SealedWithOtherKey)
+        ));
+    }
+
+    #[test]
+    fn what_an_old_key_sealed_opens_and_is_sealed_anew_with_the_new_one() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let seal = |key: &SealKey, rng: &mut StdRng| {
+            key.seal(Purpose::SigningKey, "a", b"secret", rng).unwrap()
+        };
+        let rotated = || key(3).with_old(vec![key(2), key(1)]);
+        for old in [1, 2] {
+            let sealed = seal(&key(old), &mut rng);
+            assert_eq!(rotated().sealed_with(&sealed), SealedWith::Old);
+            let opened = rotated().open(Purpose::SigningKey, "a", &sealed).unwrap();
+            assert_eq!(opened.expose_secret(), b"secret");
+        }
+        let anew = seal(&rotated(), &mut rng);
+        assert_eq!(rotated().sealed_with(&anew), SealedWith::Current);
+        assert!(key(3).open(Purpose::SigningKey, "a", &anew).is_ok());
+        let strange = seal(&key(9), &mut rng);
+        assert_eq!(rotated().sealed_with(&strange), SealedWith::Unknown);
+        assert!(matches!(
+            rotated().open(Purpose::SigningKey, "a", &strange),
             Err(Error::SealedWithOtherKey)
         ));
     }

@@ -4,9 +4,24 @@
 
 use crate::{Error, KeyId, Purpose, SealKey};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use rand::CryptoRng;
 use secrecy::ExposeSecret as _;
+use serde::Serialize;
+
+/// The public half of a key: a member of a JWK set (RFC 7518 section 6.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublicKey {
+    kty: &'static str,
+    crv: &'static str,
+    alg: &'static str,
+    r#use: &'static str,
+    kid: String,
+    x: String,
+    y: String,
+}
 
 /// A key pair with its name. The algorithm is fixed by the type: nothing in a token can choose another.
 #[derive(Debug, Clone)]
@@ -14,6 +29,8 @@ pub struct SigningKey {
     id: KeyId,
     signing: EncodingKey,
     verifying: DecodingKey,
+    /// `04 | x | y`, as SEC 1 writes a point.
+    point: Vec<u8>,
 }
 
 impl SigningKey {
@@ -44,6 +61,38 @@ impl SigningKey {
             id,
             signing: EncodingKey::from_ec_der(pkcs8),
             verifying: DecodingKey::from_ec_der(pair.public_key().as_ref()),
+            point: pair.public_key().as_ref().to_vec(),
+        }
+    }
+
+    /// Opens the sealed form of the key called `id`, and seals it with the key that seals now.
+    pub fn reseal(
+        id: KeyId,
+        sealed: &[u8],
+        seal: &SealKey,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<u8>, Error> {
+        let document = seal.open(Purpose::SigningKey, &id.to_string(), sealed)?;
+        seal.seal(
+            Purpose::SigningKey,
+            &id.to_string(),
+            document.expose_secret(),
+            rng,
+        )
+    }
+
+    /// Its public half, as RFC 7517 writes it.
+    pub fn public(&self) -> PublicKey {
+        // A point on P-256 is one byte and two coordinates of 32 (SEC 1 section 2.3.3).
+        let (x, y) = self.point[1..].split_at(32);
+        PublicKey {
+            kty: "EC",
+            crv: "P-256",
+            alg: "ES256",
+            r#use: "sig",
+            kid: self.id.to_string(),
+            x: URL_SAFE_NO_PAD.encode(x),
+            y: URL_SAFE_NO_PAD.encode(y),
         }
     }
 

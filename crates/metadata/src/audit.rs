@@ -3,9 +3,18 @@
 //! A row that cannot be written fails the change: nothing happens that the log does not tell. Names are written as they
 //! were, beside ids that tell apart what had one name after the other.
 
+mod partitions;
+mod pulls;
+mod search;
+
+pub use partitions::{drop_month, due, forget, make_month};
+pub use pulls::{Fate, Pull, PullRow, PullsAfter, TransactionId, count, fate, pulls, transaction};
+pub use search::{Cursor, CursorError, Entry, Filter, export, search};
+
 use crate::statements::statement;
 use crate::{AccountId, CredentialId, Error, NamespaceId, RepositoryId};
 use portolan_pg::{Statement, Tx};
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// Who makes a change, and how he came.
@@ -53,7 +62,7 @@ pub struct Change<'a> {
     /// The entity and the verb, as `team.create`: lower-case words with `_`.
     pub action: &'static str,
     /// The name of what was changed, as its kind writes it: `acme/app`, `acme/app:latest`, `acme+bot`.
-    pub target: &'a str,
+    pub target: Cow<'a, str>,
     /// In which namespace.
     pub namespace: Option<NamespaceId>,
     /// In which repository.
@@ -64,10 +73,10 @@ pub struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// `action` on `target`, in no namespace or repository, and nothing more to say.
-    pub fn of(action: &'static str, target: &'a str) -> Self {
+    pub fn of(action: &'static str, target: impl Into<Cow<'a, str>>) -> Self {
         Self {
             action,
-            target,
+            target: target.into(),
             namespace: None,
             repository: None,
             detail: serde_json::json!({}),
@@ -102,16 +111,41 @@ impl<'a> Change<'a> {
 // The namespace of a repository is found here, so that no caller has to.
 static RECORD: Statement = statement!(
     "audit.record",
-    [INT8, INT8, TEXT, TEXT, INET, TEXT, TEXT, TEXT, INT8, INT8, JSONB],
+    [INT8, INT8, TEXT, TEXT, INET, TEXT, TEXT_ARRAY, TEXT_ARRAY, INT8_ARRAY, INT8_ARRAY, JSONB_ARRAY],
     "INSERT INTO audit_log (actor_id, credential_id, actor, credential, address, request_id, action, target,
          namespace_id, repository_id, detail)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
-         coalesce($9, (SELECT repository.namespace_id FROM repository WHERE repository.id = $10)), $10, $11)",
+     SELECT $1, $2, $3, $4, $5, $6, change.action, change.target,
+         coalesce(
+             change.namespace_id,
+             (SELECT repository.namespace_id FROM repository WHERE repository.id = change.repository_id)
+         ),
+         change.repository_id, change.detail
+     FROM unnest($7, $8, $9, $10, $11)
+         WITH ORDINALITY AS change(action, target, namespace_id, repository_id, detail, ord)
+     ORDER BY change.ord",
 );
 
 /// Writes one change down.
 pub async fn record(tx: &Tx, actor: &Actor, change: &Change<'_>) -> Result<(), Error> {
-    tx.execute_one(
+    record_all(tx, actor, std::slice::from_ref(change)).await
+}
+
+/// Writes the changes of one transaction down, in their order and in one statement.
+pub async fn record_all(tx: &Tx, actor: &Actor, changes: &[Change<'_>]) -> Result<(), Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let actions: Vec<&str> = changes.iter().map(|change| change.action).collect();
+    let targets: Vec<&str> = changes
+        .iter()
+        .map(|change| change.target.as_ref())
+        .collect();
+    let namespaces: Vec<Option<NamespaceId>> =
+        changes.iter().map(|change| change.namespace).collect();
+    let repositories: Vec<Option<RepositoryId>> =
+        changes.iter().map(|change| change.repository).collect();
+    let details: Vec<&serde_json::Value> = changes.iter().map(|change| &change.detail).collect();
+    tx.execute(
         &RECORD,
         &[
             &actor.account,
@@ -120,15 +154,33 @@ pub async fn record(tx: &Tx, actor: &Actor, change: &Change<'_>) -> Result<(), E
             &actor.method,
             &actor.address,
             &actor.request,
-            &change.action,
-            &change.target,
-            &change.namespace,
-            &change.repository,
-            &change.detail,
+            &actions,
+            &targets,
+            &namespaces,
+            &repositories,
+            &details,
         ],
     )
     .await?;
     Ok(())
 }
 
-pub(crate) static STATEMENTS: &[&Statement] = &[&RECORD];
+pub(crate) static STATEMENTS: &[&Statement] = &[
+    &RECORD,
+    &search::ALL,
+    &search::OF_REPOSITORY,
+    &search::OF_NAMESPACE,
+    &search::OF_ACTOR,
+    &search::OF_ACTION,
+    &search::EXPORT,
+    &pulls::COUNT,
+    &pulls::USED,
+    &pulls::TRANSACTION,
+    &pulls::FATE,
+    &pulls::LIST,
+    &partitions::MAKE,
+    &partitions::DUE,
+    &partitions::DROP,
+    &partitions::FORGET_CHANGES,
+    &partitions::FORGET_PULLS,
+];

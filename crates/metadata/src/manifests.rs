@@ -10,7 +10,7 @@ pub use related::{
     Child, adopt_orphaned_children, insert_children, lock_related, removed_by_collection,
 };
 pub(crate) use removal::STATEMENTS as REMOVAL_STATEMENTS;
-pub use removal::delete;
+pub use removal::{delete, remove};
 pub use resolve::{DigestKey, ManifestRow, ResolveDigest, ResolveDigestHead};
 pub(crate) use resolve::{manifest_columns, manifest_row_columns};
 

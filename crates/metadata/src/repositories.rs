@@ -140,16 +140,34 @@ static LOCK_ID: Statement = statement!(
      FOR KEY SHARE",
 );
 
-/// Makes a private repository with the permissions that its namespace gives to new ones, and its namespace with an
-/// organization that owns it where there is none.
-///
-/// The caller has decided by [`Access::may_create`] that the principal may; without a namespace only a
-/// superuser does. Where another has made the repository meanwhile, that one is locked and returned.
+/// As [`ensure`], for those who do not care who made it.
 pub async fn create(
     tx: &Tx,
     path: &RepositoryName,
     principal: &Principal,
 ) -> Result<RepositoryId, Error> {
+    Ok(ensure(tx, path, principal).await?.id)
+}
+
+/// A repository that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ensured {
+    /// Which.
+    pub id: RepositoryId,
+    /// Whether this transaction made it.
+    pub made: bool,
+}
+
+/// Makes a private repository with the permissions that its namespace gives to new ones, and its namespace with an
+/// organization that owns it where there is none.
+///
+/// The caller has decided by [`Access::may_create`] that the principal may; without a namespace only a
+/// superuser does. Where another has made the repository meanwhile, that one is locked and returned.
+pub async fn ensure(
+    tx: &Tx,
+    path: &RepositoryName,
+    principal: &Principal,
+) -> Result<Ensured, Error> {
     let decoding = Error::decoding("repository");
     let namespace = namespace(tx, path.namespace(), principal).await?;
     for _ in 0..ATTEMPTS {
@@ -158,19 +176,19 @@ pub async fn create(
             .await?;
         let found = match made {
             Some(row) => {
-                let repository: RepositoryId = row.try_get(0).map_err(&decoding)?;
-                tx.execute(
-                    &GRANT_DEFAULTS,
-                    &[&repository, &namespace, &principal.account()],
-                )
-                .await?;
-                return Ok(repository);
+                let id: RepositoryId = row.try_get(0).map_err(&decoding)?;
+                tx.execute(&GRANT_DEFAULTS, &[&id, &namespace, &principal.account()])
+                    .await?;
+                return Ok(Ensured { id, made: true });
             }
             // A new statement: the one that waited for the other's insert does not see its row.
             None => tx.query_opt(&LOCK_ID, &[&path.as_str()]).await?,
         };
         if let Some(row) = found {
-            return row.try_get(0).map_err(decoding);
+            return Ok(Ensured {
+                id: row.try_get(0).map_err(decoding)?,
+                made: false,
+            });
         }
     }
     Err(Error::Contended {

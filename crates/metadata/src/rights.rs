@@ -9,9 +9,9 @@ use portolan_pg::{Read, Statement};
 /// A right that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingRight {
-    /// `SELECT`, `INSERT`, `UPDATE`, `DELETE` or `USAGE`.
+    /// `SELECT`, `INSERT`, `UPDATE`, `DELETE`, `USAGE` or `EXECUTE`.
     pub right: String,
-    /// On which table or sequence, with its schema.
+    /// On which table, sequence or function, with its schema.
     pub on: String,
 }
 
@@ -37,10 +37,16 @@ WHERE s.nspname IN (current_schema(), 'portolan_pg')
         WHEN r.relkind = 'S' THEN has_sequence_privilege(r.oid, p.name)
         ELSE has_table_privilege(r.oid, p.name)
     END
+UNION ALL
+SELECT 'EXECUTE', format('%I.%I(%s)', s.nspname, f.proname, pg_get_function_identity_arguments(f.oid))
+FROM pg_catalog.pg_proc AS f
+JOIN pg_catalog.pg_namespace AS s ON s.oid = f.pronamespace
+WHERE f.proname IN ('audit_partition_make', 'audit_partition_drop') AND s.nspname = current_schema()
+    AND NOT has_function_privilege(f.oid, 'EXECUTE')
 ORDER BY 2, 1",
 );
 
-/// The rights that the session's role lacks on the registry's tables and sequences.
+/// The rights that the session's role lacks on the registry's tables and sequences, and on the functions that it calls.
 pub async fn missing(db: &impl Read) -> Result<Vec<MissingRight>, Error> {
     let decoding = Error::decoding("pg_class");
     let rows = db.query(&MISSING, &[]).await?;

@@ -284,12 +284,17 @@ static DELETE: Statement = statement!(
      SELECT $1, gone.name, nextval('tag_version'), $3, $4 FROM gone",
 );
 
-/// Removes a tag, and renews the age of the manifest that loses it; false: there is no such tag. The last step of its
+/// As [`remove`], for those who do not care where it pointed.
+pub async fn delete(tx: &Tx, step: &TagDelete<'_>) -> Result<bool, Error> {
+    Ok(remove(tx, step).await?.is_some())
+}
+
+/// Removes a tag, and renews the age of the manifest that loses it; `None`: there is no such tag. The last lock of its
 /// transaction.
 ///
 /// # Errors
 /// [`Error::TagChanged`] where [`TagDelete::expect`] is not met.
-pub async fn delete(tx: &Tx, step: &TagDelete<'_>) -> Result<bool, Error> {
+pub async fn remove(tx: &Tx, step: &TagDelete<'_>) -> Result<Option<Digest>, Error> {
     let TagDelete {
         repository,
         tag,
@@ -301,16 +306,16 @@ pub async fn delete(tx: &Tx, step: &TagDelete<'_>) -> Result<bool, Error> {
         expect.check(current.as_ref().map(|(_, digest)| digest))?;
     }
     let Some((manifest, digest)) = current else {
-        return Ok(false);
+        return Ok(None);
     };
-    let digest = digest.as_bytes();
+    let bytes = digest.as_bytes();
     tx.execute_one(
         &DELETE,
-        &[&repository, &tag.as_str(), &digest, &actor.account()],
+        &[&repository, &tag.as_str(), &bytes, &actor.account()],
     )
     .await?;
     gc::touch_manifest(tx, manifest).await?;
-    Ok(true)
+    Ok(Some(digest))
 }
 
 static LIST: Statement = statement!(

@@ -3,9 +3,11 @@
 //! The principal says *who*; what he may do in a repository is decided by the statement that
 //! resolves it ([`crate::authorize`]). A token can only narrow that, never widen it.
 
-use portolan_auth::{Action, Grant};
+use portolan_auth::{Action, Grant, Method, Subject};
 use portolan_metadata::Principal;
+use portolan_metadata::audit::Actor;
 use portolan_oci::RepositoryName;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The authenticated origin of one request.
@@ -15,6 +17,22 @@ pub struct Caller {
     pub principal: Principal,
     /// What was shown, and so how a refusal must be worded.
     pub credentials: Credentials,
+    /// How he came, for the audit log.
+    pub came: Came,
+}
+
+/// How somebody came. Nothing is decided by it. Every request has one, so it is made and cloned without allocating: texts
+/// are shared.
+#[derive(Debug, Clone, Default)]
+pub struct Came {
+    /// The account's name at this time.
+    pub name: Option<Subject>,
+    /// What he showed, or got his token for.
+    pub method: Option<Method>,
+    /// From where, after trusted proxies.
+    pub address: Option<IpAddr>,
+    /// The request, as its log lines name it; of those that may change something.
+    pub request: Option<Arc<str>>,
 }
 
 /// What a request carried in `Authorization`.
@@ -34,6 +52,7 @@ impl Caller {
         Self {
             principal: Principal::Anonymous,
             credentials: Credentials::None,
+            came: Came::default(),
         }
     }
 
@@ -42,6 +61,7 @@ impl Caller {
         Self {
             principal,
             credentials: Credentials::Password,
+            came: Came::default(),
         }
     }
 
@@ -50,6 +70,41 @@ impl Caller {
         Self {
             principal,
             credentials: Credentials::Token(grants),
+            came: Came::default(),
+        }
+    }
+
+    /// And this is how he came.
+    #[must_use]
+    pub fn who_came(self, came: Came) -> Self {
+        Self { came, ..self }
+    }
+
+    /// Who makes a change, as the audit log has it.
+    pub(crate) fn actor(&self) -> Actor {
+        let (account, credential) = match self.principal {
+            Principal::Anonymous => (None, None),
+            Principal::Account { id, credential, .. } => (Some(id), credential),
+        };
+        let method = match (self.came.method, &self.credentials) {
+            (Some(method), _) => method.as_str(),
+            (None, Credentials::None) => "nothing",
+            (None, Credentials::Password) => "password",
+            (None, Credentials::Token(_)) => "token",
+        };
+        let name = match (&self.came.name, account) {
+            (Some(name), _) => name.to_string(),
+            // Only where no request was: tests, and tools.
+            (None, Some(account)) => format!("account {account}"),
+            (None, None) => "anonymous".to_owned(),
+        };
+        Actor {
+            account,
+            credential,
+            name,
+            method,
+            address: self.came.address,
+            request: self.came.request.as_deref().map(str::to_owned),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Deletes of tags, manifests and blobs: visible everywhere when they are answered.
 
+use crate::audit::Changes;
 use crate::transaction::{Acknowledge, Attempts, lock_for_delete};
 use crate::{Caller, Error, Registry};
 use portolan_metadata::tags::{self, Expect, TagDelete};
-use portolan_metadata::{blobs, manifests};
+use portolan_metadata::{audit, blobs, manifests};
 use portolan_oci::{Digest, RepositoryName, TagName};
 use portolan_pg::Tx;
 
@@ -94,8 +95,13 @@ async fn remove_tag(
         actor: caller.principal,
         expect,
     };
-    let removed = tags::delete(tx, &step).await?;
-    Ok(removed.then_some(()).ok_or(Error::ManifestUnknown))
+    let Some(previous) = tags::remove(tx, &step).await? else {
+        return Ok(Err(Error::ManifestUnknown));
+    };
+    let mut changes = Changes::of(name, repository);
+    changes.untagged(tag, &previous);
+    audit::record_all(tx, &caller.actor(), changes.list()).await?;
+    Ok(Ok(()))
 }
 
 async fn remove_manifest(
@@ -105,8 +111,14 @@ async fn remove_manifest(
     digest: &Digest,
 ) -> Result<Result<(), Error>, Error> {
     let repository = lock_for_delete(tx, caller, name).await?;
-    let removed = manifests::delete(tx, repository, digest, &caller.principal).await?;
-    Ok(removed.then_some(()).ok_or(Error::ManifestUnknown))
+    let removed = manifests::remove(tx, repository, digest, &caller.principal).await?;
+    let Some(tags) = removed else {
+        return Ok(Err(Error::ManifestUnknown));
+    };
+    let mut changes = Changes::of(name, repository);
+    changes.removed(digest, &tags);
+    audit::record_all(tx, &caller.actor(), changes.list()).await?;
+    Ok(Ok(()))
 }
 
 async fn remove_blob(
@@ -117,7 +129,12 @@ async fn remove_blob(
 ) -> Result<Result<(), Error>, Error> {
     let repository = lock_for_delete(tx, caller, name).await?;
     Ok(match blobs::unlink(tx, repository, digest).await? {
-        blobs::Unlinked::Done => Ok(()),
+        blobs::Unlinked::Done => {
+            let mut changes = Changes::of(name, repository);
+            changes.unlinked(digest);
+            audit::record_all(tx, &caller.actor(), changes.list()).await?;
+            Ok(())
+        }
         blobs::Unlinked::Absent => Err(Error::BlobUnknown),
         blobs::Unlinked::Referenced => Err(Error::BlobReferenced),
     })

@@ -127,6 +127,9 @@ pub enum Error {
     /// The store failed in a way that is our fault.
     #[error("storage failure")]
     Store(#[source] portolan_blobs::Error),
+    /// A key could not be made, opened or sealed.
+    #[error("keys: {0}")]
+    Keys(#[source] portolan_auth::Error),
     /// A blob row names a store that this process does not know.
     #[error("blob lies in store {0}, which is not configured here")]
     StoreUnknown(portolan_metadata::StoreId),

@@ -5,6 +5,7 @@
 //! puts into HTTP. A transaction begins and commits inside one function here, nothing slow runs
 //! inside it, and what it acknowledges has passed the router's barrier.
 
+mod audit;
 mod authorize;
 mod cache;
 mod caller;
@@ -17,6 +18,7 @@ mod limits;
 mod list;
 mod mount;
 mod pull;
+pub mod pulls;
 mod push;
 mod referrers;
 mod stores;
@@ -24,7 +26,7 @@ mod transaction;
 pub mod upload;
 
 pub use authorize::{authorize, entitle};
-pub use caller::{Caller, Credentials};
+pub use caller::{Caller, Came, Credentials};
 pub use error::{Error, UnavailableCause};
 pub use freshness::Freshness;
 pub use limits::{Limits, SparseImages};
@@ -41,6 +43,7 @@ use portolan_auth::Action;
 use portolan_metadata::Access;
 use portolan_oci::RepositoryName;
 use portolan_pg::{PointRead, Router};
+use pulls::Pulls;
 use rand::rngs::StdRng;
 use std::sync::{Arc, Mutex};
 use upload::Uploads;
@@ -57,6 +60,7 @@ struct Inner {
     payloads: ContentCache,
     small_blobs: ContentCache,
     uploads: Uploads,
+    pulls: Pulls,
     random: Mutex<StdRng>,
 }
 
@@ -71,6 +75,8 @@ pub struct Parts {
     pub limits: Limits,
     /// The upload engine's own parts: schedule, memory, tasks.
     pub uploads: Uploads,
+    /// Counts pulls.
+    pub pulls: Pulls,
     /// Where storage keys and upload ids come from.
     pub random: StdRng,
 }
@@ -83,6 +89,7 @@ impl Registry {
             stores,
             limits,
             uploads,
+            pulls,
             random,
         } = parts;
         Self(Arc::new(Inner {
@@ -92,6 +99,7 @@ impl Registry {
             stores,
             limits,
             uploads,
+            pulls,
             random: Mutex::new(random),
         }))
     }

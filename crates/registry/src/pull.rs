@@ -8,7 +8,7 @@ use portolan_metadata::blobs::{BlobKey, BlobRow, ResolveBlob};
 use portolan_metadata::manifest_contents::{Payload, PayloadKey};
 use portolan_metadata::manifests::{DigestKey, ManifestRow, ResolveDigest, ResolveDigestHead};
 use portolan_metadata::tags::{ResolveTag, TagKey};
-use portolan_metadata::{Access, StoreId};
+use portolan_metadata::{Access, Principal, RepositoryId, StoreId};
 use portolan_oci::{Digest, MediaType, Reference, RepositoryName};
 use std::ops::RangeInclusive;
 use std::time::SystemTime;
@@ -29,6 +29,8 @@ pub enum Purpose {
 /// A manifest found.
 #[derive(Debug, Clone)]
 pub struct ManifestAnswer {
+    /// In which repository; of this answer only, for its count.
+    pub repository: RepositoryId,
     /// Its digest.
     pub digest: Digest,
     /// As declared at its push.
@@ -86,11 +88,13 @@ impl Registry {
             .await?;
         self.authorize_read(&access, freshness, caller, name)?;
         let row = found.ok_or_else(|| freshness.doubt(Error::ManifestUnknown))?;
+        let repository = access.repository.ok_or(Error::NameUnknown)?;
         let payload = match purpose {
             Purpose::Get => Some(self.payload(row.digest, row.size).await?),
             Purpose::Head => None,
         };
         Ok(ManifestAnswer {
+            repository,
             digest: row.digest,
             media_type: row.media_type,
             size: row.size,
@@ -98,6 +102,23 @@ impl Registry {
             payload,
             freshness,
         })
+    }
+
+    /// Counts a pull: a manifest that was answered with its bytes.
+    pub fn count_pull(&self, caller: &Caller, found: &ManifestAnswer) {
+        let pulls = &self.0.pulls;
+        pulls.count(found.repository, found.digest, &caller.principal);
+    }
+
+    /// Notes that the caller's credential was used.
+    pub(crate) fn note_use(&self, caller: &Caller) {
+        if let Principal::Account {
+            credential: Some(credential),
+            ..
+        } = caller.principal
+        {
+            self.0.pulls.used(credential);
+        }
     }
 
     async fn resolve_manifest(

@@ -3,6 +3,7 @@
 //! The order of locks is that of every writer: repository, manifests by digest (children,
 //! referrers, own), blobs by digest, the parents' child rows, tags by name, the queue.
 
+use crate::audit::Changes;
 use crate::pull::{BlobSource, Purpose};
 use crate::transaction::{Acknowledge, Attempts, lock_for_push};
 use crate::{Caller, Error, Registry, SparseImages};
@@ -11,7 +12,7 @@ use portolan_auth::Action;
 use portolan_metadata::access::{AccessKey, ResolveAccess};
 use portolan_metadata::manifests::{self, Child, NewManifest};
 use portolan_metadata::tags::{self, Expect, TagMove};
-use portolan_metadata::{ManifestId, RepositoryId, blobs, gc, manifest_contents};
+use portolan_metadata::{ManifestId, RepositoryId, audit, blobs, gc, manifest_contents};
 use portolan_oci::{
     Algorithm, Digest, Manifest, MediaType, Platform, Reference, RepositoryName, TagName,
     media_type,
@@ -102,6 +103,7 @@ impl Registry {
         request: PutManifest,
     ) -> Result<Pushed, Error> {
         let mut prepared = prepare(&request)?;
+        self.note_use(caller);
         // Boxed: it is the largest step of the future, and over before the transaction begins.
         prepared.row.platform = Box::pin(self.platform(caller, name, &prepared.manifest)).await;
         // A manifest is in the list of its tags, or of its subject's referrers, or in none.
@@ -229,11 +231,11 @@ async fn store(
     let repository = lock_for_push(tx, caller, name).await?;
     let related =
         manifests::lock_related(tx, repository, &prepared.digest, &prepared.children).await?;
+    let is_here = related.iter().any(|(_, known)| *known == prepared.digest);
     if prepared.tags.is_empty()
         && let Some(expect) = &request.expect
     {
         // Without a tag, the condition is about the manifest itself.
-        let is_here = related.iter().any(|(_, known)| *known == prepared.digest);
         expect.check(is_here.then_some(&prepared.digest))?;
     }
     let children = Child::list(&prepared.manifest, &related);
@@ -254,6 +256,14 @@ async fn store(
     manifests::adopt_orphaned_children(tx, repository, &prepared.digest, manifest).await?;
     // Whatever loses its last tag here is as young again as what is pushed.
     let mut touched = vec![manifest];
+    let mut changes = Changes::of(name, repository);
+    let media_type = prepared.manifest.media_type();
+    changes.pushed(
+        &prepared.digest,
+        media_type.as_str(),
+        &prepared.tags,
+        is_here,
+    );
     for tag in &prepared.tags {
         let step = TagMove {
             repository,
@@ -263,9 +273,18 @@ async fn store(
             actor: caller.principal,
             expect: request.expect.as_ref(),
         };
-        touched.extend(tags::move_to(tx, &step).await?.abandoned);
+        let moved = tags::move_to(tx, &step).await?;
+        touched.extend(moved.abandoned);
+        changes.tagged(tag, moved.previous.as_ref(), &prepared.digest);
     }
-    gc::touch_manifests(tx, &touched).await?;
+    let actor = caller.actor();
+    // Sent together: the log costs no round trip.
+    let (touched, recorded) = futures::join!(
+        gc::touch_manifests(tx, &touched),
+        audit::record_all(tx, &actor, changes.list()),
+    );
+    touched?;
+    recorded?;
 
     let mut warnings = Vec::new();
     if !missing.is_empty() {

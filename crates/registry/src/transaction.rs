@@ -1,8 +1,9 @@
 //! Write transactions: begin, work, commit, again where Postgres asks for it, then the barrier.
 
+use crate::audit::Changes;
 use crate::{Caller, Error, Registry, authorize};
 use portolan_auth::Action;
-use portolan_metadata::{RepositoryId, repositories};
+use portolan_metadata::{RepositoryId, audit, repositories};
 use portolan_oci::RepositoryName;
 use portolan_pg::Tx;
 
@@ -80,10 +81,16 @@ pub(crate) async fn lock_for_push(
 ) -> Result<RepositoryId, Error> {
     let access = repositories::lock(tx, name, &caller.principal).await?;
     authorize(&access, caller, name, Action::Push)?;
-    match access.repository {
-        Some(repository) => Ok(repository),
-        None => Ok(repositories::create(tx, name, &caller.principal).await?),
+    if let Some(repository) = access.repository {
+        return Ok(repository);
     }
+    let ensured = repositories::ensure(tx, name, &caller.principal).await?;
+    if ensured.made {
+        let mut changes = Changes::of(name, ensured.id);
+        changes.made();
+        audit::record_all(tx, &caller.actor(), changes.list()).await?;
+    }
+    Ok(ensured.id)
 }
 
 /// As [`lock_for_push`], for deletes: a missing repository is not made.

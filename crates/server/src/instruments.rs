@@ -2,10 +2,13 @@
 
 use crate::config::Config;
 use crate::{layer, telemetry, wire, worker};
+use portolan_auth::SystemClock;
 use portolan_pg::Router;
+use portolan_registry::pulls::Pulls;
 use portolan_registry::upload::Uploads;
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
+use std::sync::Arc;
 
 /// The page, and the parts that count on it.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub(crate) struct Instruments {
     pub(crate) database: Router,
     /// How uploads are taken in.
     pub(crate) uploads: Uploads,
+    /// How often what is pulled.
+    pub(crate) pulls: Pulls,
     /// Of requests.
     pub(crate) requests: layer::metrics::Metrics,
     /// Of jobs.
@@ -33,12 +38,15 @@ impl Instruments {
         database.register_outage(page.sub_registry_with_prefix("portolan_pg"));
         let uploads = wire::uploads(config)?;
         uploads.register(&mut page);
+        let pulls = Pulls::new(Arc::new(SystemClock));
+        pulls.register(&mut page);
         Ok(Self {
             requests: layer::metrics::Metrics::register(&mut page),
             jobs: worker::Metrics::register(&mut page),
             page,
             database,
             uploads,
+            pulls,
         })
     }
 }

@@ -19,6 +19,7 @@ use crate::{admin, precheck, private, telemetry};
 use anyhow::Context as _;
 use portolan_metadata::migrate;
 use portolan_pg::{Router, Survey};
+use portolan_registry::pulls::Pulls;
 use portolan_registry::upload::Uploads;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
@@ -67,6 +68,7 @@ pub(crate) async fn run(
         page,
         database,
         uploads,
+        pulls,
         requests,
         jobs,
     } = Instruments::of(&config, &mut random)?;
@@ -86,6 +88,7 @@ pub(crate) async fn run(
         health,
         around,
         job_metrics: jobs,
+        pulls,
         random,
     };
     let work = async {
@@ -114,6 +117,8 @@ const PRIVATE_DRAIN: Duration = Duration::from_millis(500);
 const TASKS_END: Duration = Duration::from_secs(5);
 /// A part on its way to the store, and a row.
 const UPLOADS_END: Duration = Duration::from_secs(10);
+/// A statement; where the primary is lost it will not come back just now.
+const PULLS_END: Duration = Duration::from_secs(3);
 /// Connections say goodbye to Postgres; a server that does not answer is not waited for.
 const DATABASE_END: Duration = Duration::from_secs(5);
 
@@ -131,6 +136,7 @@ struct Process {
     health: Health,
     around: Around,
     job_metrics: worker::Metrics,
+    pulls: Pulls,
     random: StdRng,
 }
 
@@ -160,12 +166,15 @@ impl Process {
         app.auth.do_chores(&tasks);
         let database = self.database.clone();
         tasks.spawn("replicas", async move { say_of_replicas(&database).await });
+        let (pulls, database) = (self.pulls.clone(), self.database.clone());
+        tasks.spawn("pulls", pulls.run(database, tasks.stopping().clone()));
         if self.config.has(Role::Worker) {
             Worker::start(
                 &tasks,
                 WorkerParts {
                     router: self.database.clone(),
                     registry: app.registry.clone(),
+                    duties: wire::duties(&self.config, &self.database)?,
                     metrics: self.job_metrics.clone(),
                     concurrency: usize::try_from(self.config.jobs.concurrency)?,
                     random: StdRng::from_rng(&mut self.random),
@@ -194,6 +203,14 @@ impl Process {
         {
             tracing::warn!("some uploads did not end in time");
         }
+        let _ = tokio::time::timeout(PULLS_END, self.pulls.flush(&self.database)).await;
+        let counts = self.pulls.waits();
+        if counts > 0 {
+            tracing::warn!(
+                counts,
+                "{counts} counts of pulls could not be written down and are lost"
+            );
+        }
         self.end_database().await;
         outcome
     }
@@ -203,7 +220,14 @@ impl Process {
         let processes = wire::processes(&self.config);
         let survey = await_database(&self.database, processes, &mut self.random).await?;
         precheck::judge(&survey)?;
-        let app = wire::app(&self.config, uploads, &self.database, &mut self.random).await?;
+        let app = wire::app(
+            &self.config,
+            uploads,
+            self.pulls.clone(),
+            &self.database,
+            &mut self.random,
+        )
+        .await?;
         admin::ensure_account(&self.config.admin, &self.database, &mut self.random).await?;
         Ok(app)
     }

@@ -7,6 +7,7 @@ use crate::layer::Challenger;
 use crate::sso::{self, Sso};
 use crate::token::{self, Auth};
 use crate::v2;
+use crate::worker::Duties;
 use anyhow::Context as _;
 use axum::extract::FromRef;
 use portolan_auth::{Clock, SystemClock};
@@ -16,7 +17,8 @@ use portolan_blobs::{
 };
 use portolan_metadata::stores::{self, NewStore};
 use portolan_pg::{Endpoint, FloorPolicy, FreshnessMode, LanePolicy, Policy, Router};
-use portolan_registry::identity::Identity;
+use portolan_registry::identity::{Identity, KeyPolicy};
+use portolan_registry::pulls::Pulls;
 use portolan_registry::upload::{UploadSettings, Uploads};
 use portolan_registry::{Limits, Parts, Registry, SparseImages, Stores};
 use rand::rngs::{StdRng, SysRng};
@@ -173,6 +175,7 @@ pub(crate) fn role_list(config: &Config) -> String {
 pub(crate) async fn app(
     config: &Config,
     uploads: Uploads,
+    pulls: Pulls,
     router: &Router,
     random: &mut StdRng,
 ) -> anyhow::Result<App> {
@@ -194,14 +197,10 @@ pub(crate) async fn app(
         stores,
         limits,
         uploads,
+        pulls,
         random: StdRng::from_rng(random),
     });
-    let key = config
-        .secrets
-        .key
-        .as_ref()
-        .context("`secrets.key` is not set")?;
-    let seal = Arc::new(key.seal_key()?);
+    let seal = key_policy(config)?.seal;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let sso = Sso::new(sso::Parts {
         config,
@@ -239,6 +238,26 @@ pub(crate) async fn app(
         auth,
         settings,
         sso,
+    })
+}
+
+/// How signing keys follow each other, and what they are sealed with.
+pub(crate) fn key_policy(config: &Config) -> anyhow::Result<KeyPolicy> {
+    let seal = config.secrets.seal_key()?;
+    let rotation = config.tokens.key_rotation;
+    Ok(KeyPolicy {
+        seal: Arc::new(seal.context("`secrets.key` is not set")?),
+        lifetime: config.tokens.lifetime,
+        rotation: (!rotation.is_zero()).then_some(rotation),
+    })
+}
+
+/// What jobs need beside the registry.
+pub(crate) fn duties(config: &Config, router: &Router) -> anyhow::Result<Duties> {
+    Ok(Duties {
+        identity: Identity::new(router.clone()),
+        keys: key_policy(config)?,
+        retention: config.audit.kept_for(),
     })
 }
 

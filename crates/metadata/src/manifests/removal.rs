@@ -92,19 +92,29 @@ static DELETE: Statement = statement!(
      FROM gone JOIN media_type ON media_type.id = gone.media_type_id",
 );
 
-/// Removes a manifest and every tag that points at it; false: it is not in this repository.
-///
-/// Indexes that name it stay, and are incomplete by their owner's wish.
+/// As [`remove`], for those who do not care for its tags.
 pub async fn delete(
     tx: &Tx,
     repository: RepositoryId,
     digest: &Digest,
     actor: &Principal,
 ) -> Result<bool, Error> {
+    Ok(remove(tx, repository, digest, actor).await?.is_some())
+}
+
+/// Removes a manifest and every tag that points at it, and returns these; `None`: it is not in this repository.
+///
+/// Indexes that name it stay, and are incomplete by their owner's wish.
+pub async fn remove(
+    tx: &Tx,
+    repository: RepositoryId,
+    digest: &Digest,
+    actor: &Principal,
+) -> Result<Option<Vec<TagName>>, Error> {
     let decoding = Error::decoding("manifest");
     let digest = digest.as_bytes();
     let Some(row) = tx.query_opt(&LOCK, &[&repository, &digest]).await? else {
-        return Ok(false);
+        return Ok(None);
     };
     let manifest: ManifestId = row.try_get(0).map_err(&decoding)?;
     let rows = tx
@@ -129,15 +139,15 @@ pub async fn delete(
         .map(|row| parsed(row, 0))
         .collect::<Result<_, _>>()
         .map_err(Error::decoding("tag"))?;
-    let tags: Vec<&str> = tags.iter().map(TagName::as_str).collect();
+    let names: Vec<&str> = tags.iter().map(TagName::as_str).collect();
     tx.execute(&DELETE_MISSING, &[&manifest]).await?;
     tx.execute(&DELETE_REFERENCES, &[&manifest]).await?;
-    tx.execute_one(&DELETE, &[&manifest, &tags, &actor.account()])
+    tx.execute_one(&DELETE, &[&manifest, &names, &actor.account()])
         .await?;
 
     gc::touch_manifests(tx, &neighbours).await?;
     gc::forget_manifest(tx, manifest).await?;
-    Ok(true)
+    Ok(Some(tags))
 }
 
 pub(crate) static STATEMENTS: &[&Statement] = &[

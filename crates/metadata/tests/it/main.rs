@@ -8,6 +8,7 @@
 
 mod access;
 mod accounts;
+mod audit;
 mod blobs;
 mod catalog;
 mod collector;

@@ -30,6 +30,9 @@ const WHOLE_INDEX: &[(&str, &str)] = &[
         "the server's own catalogue, when somebody asks what is wrong",
     ),
     ("signing_keys.insert_if_none", "a handful of rows"),
+    ("signing_keys.all", "a handful of rows"),
+    ("signing_keys.lock", "a handful of rows"),
+    ("signing_keys.delete_ended", "a handful of rows"),
 ];
 
 /// Statements that read a whole table, which table, and why they may.
@@ -38,6 +41,11 @@ const WHOLE_TABLE: &[(&str, &str, &str)] = &[
         "signing_keys.list",
         "signing_key",
         "a handful of rows, nearly all of them wanted",
+    ),
+    (
+        "signing_keys.delete_ended",
+        "signing_key",
+        "a handful of rows",
     ),
     (
         "rights.missing",

@@ -4,9 +4,11 @@
 //! the audit log, commits, and waits until every process sees it. The command line calls these, and the web API does.
 //! Whether somebody may make a change is its caller's to decide; what is wrong in itself is refused here.
 
+mod audit;
 mod browser_session;
 mod external;
 mod federation;
+mod keys;
 mod lockouts;
 mod organizations;
 mod passwords;
@@ -18,10 +20,12 @@ mod teams;
 mod tokens;
 mod users;
 
+pub use audit::{Kept, Search};
 pub use external::{ExternalPerson, From, Person, SignIn, SignInRefusal, SignUp};
 pub use federation::{FederatedRobot, RuleRefusal};
+pub use keys::{Key, KeyPolicy, ROTATE_KEYS, Resealed, Retired, Rotation};
 pub use lockouts::{FORGET_FAILURES, LockoutRules};
-pub use portolan_metadata::audit::Actor;
+pub use portolan_metadata::audit::{Actor, Cursor, CursorError, Entry, Pull, PullRow};
 pub use portolan_metadata::browser_sessions::{SessionHash, SessionRow};
 pub use portolan_metadata::external_identities::PersonRow;
 pub use removal::{Deleted, Repositories};

@@ -4,6 +4,7 @@
 use crate::staged::{Script, Staged};
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
+use portolan_auth::SystemClock;
 use portolan_blobs::{
     BlobStore, ByteBudget, DirectoryStore, PartSchedule, S3Credentials, S3Encryption, S3Endpoint,
     S3Settings, S3Store, ScheduleStep,
@@ -14,6 +15,7 @@ use portolan_metadata::stores::{self, NewStore, StoreKind};
 use portolan_metadata::{Principal, StoreId, migrate};
 use portolan_oci::{Algorithm, ContentRange, Digest, RepositoryName, UploadId};
 use portolan_pg::{AcquirePolicy, Endpoint, Metrics, Policy, Router, StatementLimits};
+use portolan_registry::pulls::Pulls;
 use portolan_registry::upload::{ClaimSettings, UploadBody, UploadSettings, Uploads};
 use portolan_registry::{BlobSource, Caller, Error, Limits, Parts, Purpose, Registry, Stores};
 use portolan_testkit::children::PATIENCE;
@@ -182,6 +184,7 @@ impl Site {
             stores: Stores::single(id, Arc::new(store)),
             limits: self.limits.clone(),
             uploads: Uploads::new(self.settings.clone()),
+            pulls: Pulls::new(Arc::new(SystemClock)),
             random: StdRng::seed_from_u64(NEXT.fetch_add(1, Ordering::Relaxed)),
         });
         (registry, script)

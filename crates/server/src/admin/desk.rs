@@ -7,7 +7,8 @@ use portolan_pg::Router;
 use portolan_registry::Error;
 use portolan_registry::identity::{Actor, Identity};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::SystemTime;
@@ -111,6 +112,25 @@ impl Display for Done {
             Some(password) => writeln!(f, "password: {password}"),
             None => Ok(()),
         }
+    }
+}
+
+/// A row that is a line for people, and an object for programs.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) line: String,
+    pub(super) object: Value,
+}
+
+impl Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.line)
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.object.serialize(serializer)
     }
 }
 

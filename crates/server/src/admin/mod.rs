@@ -1,14 +1,18 @@
-//! `portolan admin`: accounts, rights, repositories and jobs, straight in the database and without a running server.
+//! `portolan admin`: accounts, rights, repositories, keys, jobs and the audit log, straight in the database and without a
+//! running server.
 //!
 //! A file for each noun. Every change is one function of [`portolan_registry::identity`], is in the audit log, and ends
 //! with a line that says what was done.
 
 mod administrator;
+mod audit;
 mod default_permission;
 mod desk;
 mod explain;
 mod federation;
 mod job;
+mod key;
+mod moment;
 mod namespace;
 mod org;
 mod password;
@@ -23,7 +27,7 @@ mod words;
 
 pub(crate) use administrator::{ensure_account, reset_password};
 
-use crate::config::{self, Need};
+use crate::config::{self, Config, Need};
 use crate::output::Format;
 use crate::{telemetry, wire};
 use anyhow::Context as _;
@@ -96,6 +100,16 @@ pub(crate) enum Task {
     Revoke(revoke::Revoke),
     /// Say whether an account may do something in a repository, and why. Exits with 0 if it may, with 1 if not.
     Explain(explain::Question),
+    /// Who did what, and how often what was pulled.
+    Audit {
+        #[command(subcommand)]
+        task: audit::Task,
+    },
+    /// The keys that tokens are signed with, and what they are sealed with.
+    Key {
+        #[command(subcommand)]
+        task: key::Task,
+    },
     /// Work in the background.
     Job {
         #[command(subcommand)]
@@ -110,7 +124,7 @@ pub(crate) async fn run(
     file: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    with_database(file, async |router| {
+    with_config(file, async |config, router| {
         let desk = Desk::new(router, output);
         let done = match task {
             Task::User { task } => user::run(&desk, task).await,
@@ -124,6 +138,8 @@ pub(crate) async fn run(
             Task::Token { task } => token::run(&desk, task).await,
             Task::Revoke(revoke) => revoke::run(&desk, revoke).await,
             Task::Federation { task } => federation::run(&desk, file, task).await,
+            Task::Audit { task } => audit::run(&desk, task).await,
+            Task::Key { task } => key::run(&desk, config, task).await,
             Task::Explain(question) => explain::run(&desk, question)
                 .await
                 .map(|answer| code = answer),
@@ -151,6 +167,14 @@ pub(crate) async fn with_database(
     file: Option<&Path>,
     work: impl AsyncFnOnce(&Router) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
+    with_config(file, async |_, router| work(router).await).await
+}
+
+/// The same, for work that needs to know more of the configuration.
+async fn with_config(
+    file: Option<&Path>,
+    work: impl AsyncFnOnce(&Config, &Router) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
     let config = config::load(file, Need::Database)?.config;
     telemetry::start(&config.log);
     let router = wire::database(
@@ -161,7 +185,7 @@ pub(crate) async fn with_database(
     )?;
     let outcome = async {
         migrate::check(&router.read_primary().await?).await?;
-        work(&router).await
+        work(&config, &router).await
     }
     .await;
     router.close().await;

@@ -47,6 +47,8 @@ settings! {
         /// 32 random bytes in base64 (`openssl rand -base64 32`), the same for every process. It seals what must stay secret in the database:
         /// the keys that sign tokens. Whoever has it and the database can make tokens.
         pub(crate) key: Option<SecretKey> = None,
+        /// Keys that were `key` before, as a list. What they sealed opens still; `portolan admin key reseal` seals it with `key`, and then they can go.
+        pub(crate) old_keys: Vec<SecretKey> = Vec::new(),
     }
 }
 
@@ -68,6 +70,9 @@ settings! {
         /// How long a token lasts. Rights are looked up with every request, so a longer life widens nothing; below 60 s clients would ask
         /// for a token with nearly every request.
         pub(crate) lifetime: Duration = Duration::from_mins(5),
+        /// How long a key signs before another takes its place, which a process with the role `worker` sees to. Nobody notices. `0s`: only
+        /// `portolan admin key rotate` does it.
+        pub(crate) key_rotation: Duration = Duration::from_hours(90 * 24),
     }
 }
 
@@ -75,8 +80,21 @@ settings! {
 const SHORTEST_TOKEN: Duration = Duration::from_mins(1);
 /// Tokens say who somebody is and cannot be taken back one by one; an hour bounds a stolen one.
 const LONGEST_TOKEN: Duration = Duration::from_hours(1);
+/// A few keys verify at any time, whatever the lives of tokens.
+const SHORTEST_ROTATION: Duration = Duration::from_hours(24);
 
 impl Secrets {
+    /// What seals and opens; `None` where no key is configured.
+    pub(crate) fn seal_key(&self) -> Result<Option<SealKey>, portolan_auth::Error> {
+        let Some(key) = &self.key else {
+            return Ok(None);
+        };
+        let old = self.old_keys.iter().map(SecretKey::seal_key);
+        Ok(Some(
+            key.seal_key()?.with_old(old.collect::<Result<_, _>>()?),
+        ))
+    }
+
     /// What the types alone do not say.
     pub(super) fn check(&self, report: &mut Report) {
         if self.key.is_none() {
@@ -127,6 +145,9 @@ impl Tokens {
         }
         if !(SHORTEST_TOKEN..=LONGEST_TOKEN).contains(&self.lifetime) {
             report.about("tokens.lifetime", "must lie between `1m` and `1h`");
+        }
+        if !self.key_rotation.is_zero() && self.key_rotation < SHORTEST_ROTATION {
+            report.about("tokens.key_rotation", "must be `0s`, or at least `1d`");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! its source; secrets can be given as files and are never shown. Only this module reads the environment.
 
 mod accounts;
+mod audit;
 mod database;
 mod distribution;
 mod environment;
@@ -26,6 +27,7 @@ mod tests;
 
 pub(crate) use self::http::{Bounds, Http, Tls};
 pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
+pub(crate) use audit::Audit;
 pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
@@ -69,6 +71,8 @@ settings! {
         pub(crate) oidc: Providers = Providers::default(),
         /// Logins of CI systems without a secret.
         pub(crate) keyless: Keyless = Keyless::default(),
+        /// The audit log.
+        pub(crate) audit: Audit = Audit::default(),
         /// How much one request may carry, and how much is kept in memory.
         pub(crate) limits: Limits = Limits::default(),
         /// Work in the background.
@@ -170,6 +174,7 @@ impl Config {
         self.login.check(report);
         self.oidc.check(report);
         self.keyless.check(report);
+        self.audit.check(report);
         self.limits.check(report);
         self.jobs.check(report);
     }

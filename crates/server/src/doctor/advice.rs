@@ -80,7 +80,8 @@ impl Grantee {
         format!(
             "grant the role what the registry needs: `GRANT USAGE ON SCHEMA {schema}, portolan_pg TO {role}; \
              GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema}, portolan_pg TO {role}; \
-             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}`, or run `portolan migrate up` as this role"
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}; \
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {role}`, or run `portolan migrate up` as this role"
         )
     }
 }

@@ -7,6 +7,7 @@
 
 mod advice;
 mod finding;
+mod keys;
 mod primary;
 mod replicas;
 mod store;
@@ -60,6 +61,10 @@ fn patient(mut policy: Policy) -> Policy {
 
 async fn examine(config: &Config, router: &Router, random: &mut StdRng) -> Report {
     let mut report = look(router, wire::processes(config)).await;
+    // Of a primary that does not answer all is said.
+    if let Ok(finding) = keys::examine(config, router).await {
+        report.add(vec![finding]);
+    }
     let may_write = !is_read_only(router).await;
     report.add(store::examine(config, may_write, random).await);
     report

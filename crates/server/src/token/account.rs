@@ -32,8 +32,8 @@ impl Account {
         }
     }
 
-    /// As a token names it.
-    pub(super) fn holder(&self) -> TokenHolder {
+    /// As a token names it, and the audit log.
+    pub(crate) fn holder(&self) -> TokenHolder {
         TokenHolder {
             account: self.id.get(),
             generation: self.generation,

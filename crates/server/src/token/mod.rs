@@ -18,12 +18,14 @@ mod id_token;
 mod keys;
 mod login;
 mod password;
+mod published;
 mod rights;
 mod secret;
 
 pub(crate) use authorization::Authorization;
 pub(crate) use endpoint::routes;
 pub(crate) use error::{Error, StartError};
+pub(crate) use published::routes as published;
 
 use crate::config;
 use crate::layer::challenge::Challenger;
@@ -80,6 +82,7 @@ struct Inner {
     guard: Guard,
     chores: Chores,
     passwords: Passwords,
+    keyring: Arc<Keyring>,
     signer: TokenSigner,
     verifier: TokenVerifier,
     challenger: Challenger,
@@ -129,6 +132,7 @@ impl Auth {
             guard,
             chores: Chores::new(),
             passwords,
+            keyring: Arc::clone(&keyring),
             signer: TokenSigner::new(
                 Arc::clone(&keyring),
                 Arc::clone(&clock),

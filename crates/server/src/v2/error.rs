@@ -349,7 +349,8 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::Refused(_)
         | Refusal::Metadata(_)
         | Refusal::Store(_)
-        | Refusal::StoreUnknown(_) => ErrorCode::Unknown,
+        | Refusal::StoreUnknown(_)
+        | Refusal::Keys(_) => ErrorCode::Unknown,
     }
 }
 

@@ -28,7 +28,12 @@ pub(super) async fn get(
         .manifest(&caller, &name, &reference, Purpose::Get)
         .await?;
     let payload = found.payload.take().unwrap_or_default();
-    Ok(answer(&found, &reference, &headers, payload.into()))
+    let response = answer(&found, &reference, &headers, payload.into());
+    // Who has it already did not pull it.
+    if response.status() == StatusCode::OK {
+        registry.count_pull(&caller, &found);
+    }
+    Ok(response)
 }
 
 pub(super) async fn head(

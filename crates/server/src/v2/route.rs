@@ -47,6 +47,7 @@ pub(crate) fn routes(app: App) -> Router<App> {
         .layer(from_fn_with_state(app.clone(), layer::auth::authenticate))
         // Outside the check of credentials, which it makes itself and answers in its own way.
         .merge(token::routes())
+        .merge(token::published())
         // Around all that may answer without having read the body.
         .layer(from_fn_with_state(app.clone(), linger::linger))
         // Inside `finish`, so that a panic is answered and logged like every other failure.

@@ -2,7 +2,9 @@
 //!
 //! Each runs in bounded batches and says after each whether there is more. Each may run twice, or be cut off anywhere.
 
+use portolan_registry::identity::{Actor, Identity, KeyPolicy, ROTATE_KEYS, Rotation};
 use portolan_registry::{Error, Registry};
+use rand::rngs::StdRng;
 use std::time::Duration;
 
 /// A recurring job; there is one of each in an installation, whoever runs it.
@@ -14,6 +16,21 @@ pub(crate) enum Kind {
     DeleteObjects,
     /// Deletes wrong passwords that are forgotten.
     SweepLockouts,
+    /// Makes the months of the audit log, and drops those that were kept long enough.
+    KeepAudit,
+    /// Lets one signing key follow the other.
+    RotateKeys,
+}
+
+/// What jobs need beside the registry.
+#[derive(Debug, Clone)]
+pub(crate) struct Duties {
+    /// The audit log, and the keys.
+    pub(crate) identity: Identity,
+    /// How keys follow each other.
+    pub(crate) keys: KeyPolicy,
+    /// How long the audit log is kept; `None`: for good.
+    pub(crate) retention: Option<Duration>,
 }
 
 /// Uploads ended in one transaction, with their keys: milliseconds.
@@ -34,8 +51,13 @@ pub(crate) struct Batch {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] =
-        [Self::SweepUploads, Self::DeleteObjects, Self::SweepLockouts];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::SweepUploads,
+        Self::DeleteObjects,
+        Self::SweepLockouts,
+        Self::KeepAudit,
+        Self::RotateKeys,
+    ];
 
     /// The name in the table, in logs and as a label.
     pub(crate) fn name(self) -> &'static str {
@@ -43,6 +65,8 @@ impl Kind {
             Self::SweepUploads => "sweep-uploads",
             Self::DeleteObjects => "delete-objects",
             Self::SweepLockouts => "sweep-lockouts",
+            Self::KeepAudit => "keep-audit",
+            Self::RotateKeys => ROTATE_KEYS,
         }
     }
 
@@ -51,17 +75,24 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// How long after it found nothing more to do it looks again. What these remove is a day old, so a few minutes
-    /// more or less are nothing; each look is one short statement.
+    /// How long after it found nothing more to do it looks again. What the first two remove is a day old, so a few minutes
+    /// more or less are nothing; each look is one short statement. Months begin seldom, and keys sign for many days; a
+    /// rotation under way asks for its next step itself.
     pub(crate) fn period(self) -> Duration {
         match self {
             Self::SweepUploads | Self::DeleteObjects => Duration::from_mins(5),
-            Self::SweepLockouts => Duration::from_hours(1),
+            Self::KeepAudit => Duration::from_hours(24),
+            Self::SweepLockouts | Self::RotateKeys => Duration::from_hours(1),
         }
     }
 
     /// Runs one batch.
-    pub(crate) async fn run(self, registry: &Registry) -> Result<Batch, Error> {
+    pub(crate) async fn run(
+        self,
+        registry: &Registry,
+        duties: &Duties,
+        random: &mut StdRng,
+    ) -> Result<Batch, Error> {
         match self {
             Self::SweepUploads => {
                 let done = registry.sweep_uploads(UPLOADS).await?;
@@ -83,6 +114,28 @@ impl Kind {
                 Ok(Batch {
                     done: batch.deleted,
                     more: batch.total() >= u64::from(OBJECTS),
+                })
+            }
+            Self::KeepAudit => {
+                let kept = duties.identity.keep_audit(duties.retention).await?;
+                Ok(Batch {
+                    done: kept.done,
+                    more: kept.more,
+                })
+            }
+            Self::RotateKeys => {
+                let actor = Actor::system(self.name());
+                let step = duties
+                    .identity
+                    .rotate_keys(&actor, &duties.keys, false, random)
+                    .await?;
+                if let Rotation::Signing { kid } = &step {
+                    tracing::info!(kid, "tokens are signed with key {kid} from now on");
+                }
+                let moved = matches!(step, Rotation::Published { .. } | Rotation::Signing { .. });
+                Ok(Batch {
+                    done: u64::from(moved),
+                    more: false,
                 })
             }
         }

@@ -8,6 +8,6 @@ mod kind;
 mod metrics;
 mod runner;
 
-pub(crate) use kind::Kind;
+pub(crate) use kind::{Duties, Kind};
 pub(crate) use metrics::Metrics;
 pub(crate) use runner::{Worker, WorkerParts};

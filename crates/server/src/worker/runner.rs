@@ -1,15 +1,15 @@
 //! The loop that claims jobs, runs them beside each other, and reports.
 
-use super::Kind;
 use super::kind::Batch;
 use super::metrics::{Metrics, Outcome};
+use super::{Duties, Kind};
 use crate::shutdown::Tasks;
 use portolan_metadata::jobs::{self, ClaimedJob, Lease, NewJob};
 use portolan_metadata::{Error, read_only};
 use portolan_pg::{Router, Tx};
 use portolan_registry::{Error as Refusal, Registry};
-use rand::RngExt as _;
 use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ pub(crate) struct WorkerParts {
     pub(crate) router: Router,
     /// Does the work.
     pub(crate) registry: Registry,
+    /// What it needs for the rest.
+    pub(crate) duties: Duties,
     /// Counts it.
     pub(crate) metrics: Metrics,
     /// Jobs beside each other.
@@ -149,13 +151,15 @@ impl Worker {
         let run = Run {
             router: self.parts.router.clone(),
             registry: self.parts.registry.clone(),
+            duties: self.parts.duties.clone(),
             metrics: self.parts.metrics.clone(),
             stopping: self.stopping.clone(),
             kind,
             lease: job.lease,
             retry_in,
         };
-        self.running.spawn(run.until_done());
+        let random = StdRng::from_rng(&mut self.parts.random);
+        self.running.spawn(run.until_done(random));
     }
 
     /// Full jitter over a doubling span.
@@ -172,6 +176,7 @@ impl Worker {
 struct Run {
     router: Router,
     registry: Registry,
+    duties: Duties,
     metrics: Metrics,
     stopping: CancellationToken,
     kind: Kind,
@@ -180,14 +185,14 @@ struct Run {
 }
 
 impl Run {
-    async fn until_done(self) {
+    async fn until_done(self, mut random: StdRng) {
         let started = Instant::now();
         self.metrics.begun(self.kind);
         let outcome = tokio::select! {
             biased;
             () = self.stopping.cancelled() => Outcome::Cancelled,
             () = self.keep_lease() => Outcome::LeaseLost,
-            outcome = self.work() => outcome,
+            outcome = self.work(&mut random) => outcome,
         };
         self.metrics.ended(self.kind, outcome, started.elapsed());
         if outcome == Outcome::LeaseLost {
@@ -197,11 +202,11 @@ impl Run {
     }
 
     /// Batch after batch, then the report.
-    async fn work(&self) -> Outcome {
+    async fn work(&self, random: &mut StdRng) -> Outcome {
         let job = self.kind.name();
         let mut dealt_with = 0;
         let failure = loop {
-            match self.kind.run(&self.registry).await {
+            match self.kind.run(&self.registry, &self.duties, random).await {
                 Ok(Batch { done, more }) => {
                     dealt_with += done;
                     self.metrics.dealt_with(self.kind, done);

@@ -57,6 +57,9 @@ fn what_is_in_effect_is_printed_without_secrets() {
     password = "[redacted]"
     username = "admin"
 
+    [audit]
+    retention = "400d"
+
     [database]
     freshness = "wal"
     max_stale = "15m"
@@ -126,6 +129,7 @@ fn what_is_in_effect_is_printed_without_secrets() {
 
     [secrets]
     key = "[redacted]"
+    old_keys = []
 
     [storage]
     kind = "s3"
@@ -145,6 +149,7 @@ fn what_is_in_effect_is_printed_without_secrets() {
     spool_space = "2560MiB"
 
     [tokens]
+    key_rotation = "90d"
     lifetime = "5m"
     service = "portolan"
     "#);
@@ -188,7 +193,7 @@ fn every_problem_is_said_at_once_and_nothing_starts() {
         @r"
     error: the configuration has 3 problems
       `database.pool.max`: must lie between 4 and 64 (environment variable `PORTOLAN_DATABASE__POOL__MAX`)
-      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, login, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
+      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, login, oidc, keyless, audit, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
       `http.listen`: `here` is not an address and port such as `0.0.0.0:5000` (environment variable `PORTOLAN_HTTP__LISTEN`)
     "
     );

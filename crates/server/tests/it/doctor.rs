@@ -308,6 +308,17 @@ async fn a_primary_that_lets_us_in_and_is_not_as_it_must_be_is_explained() {
         )
         .await
         .unwrap();
+    app.doctor_at(&other).problem(
+        "rights",
+        &[
+            "EXECUTE on public.audit_partition_drop(month date)",
+            "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA \"public\"",
+        ],
+    );
+    session
+        .batch_execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO half")
+        .await
+        .unwrap();
     let said = app.doctor_at(&other);
     assert_eq!(said.code, Some(0), "{}", said.text);
 

@@ -1,12 +1,14 @@
 //! The whole registry from outside: the real binary, a real Postgres, a real store.
 
 mod app;
+mod audit;
 mod by_hand;
 mod cluster;
 mod config;
 mod doctor;
 mod explain;
 mod fleet;
+mod keys;
 mod kill;
 mod lifecycle;
 mod listeners;
