@@ -22,6 +22,8 @@ const WORLDS: u64 = 40;
 async fn an_explanation_never_disagrees_with_the_decision() {
     let site = Site::new(Kind::Directory).await;
     let identity = Identity::new(site.router());
+    let store = "INSERT INTO store (name, kind, ownership, bucket) VALUES ('default', 's3', 'owned', 'blobs')";
+    site.sql.batch_execute(store).await.unwrap();
     site.sql.batch_execute(&world::contents()).await.unwrap();
     for seed in 0..WORLDS {
         let world = World::random(seed);
@@ -135,7 +137,7 @@ alice push alice/new: yes: owner of the namespace: namespace `alice` is `alice`'
 alice pull alice/new: no: there is no repository `alice/new`
 bob push acme/new: no: there is no repository `acme/new`, and `bob` may not make it: namespace `acme` is `acme`'s, and `bob` is in no team of its that makes repositories
 bob pull acme/new: no: there is no repository `acme/new`, and `bob` may not make it: namespace `acme` is `acme`'s, and `bob` is in no team of its that makes repositories
-bob create nowhere/new: no: only a superuser makes namespaces by pushing
+bob create nowhere/new: no: there is no repository `nowhere/new`, and `bob` may not make it: only a superuser makes namespaces by pushing
 admin create nowhere/new: yes: superuser: `admin` is one; there is no repository yet
 admin create acme/app: yes: superuser: `admin` is one; the repository is there already
 "
