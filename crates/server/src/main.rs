@@ -28,6 +28,11 @@ mod v2;
 mod wire;
 mod worker;
 
+// Random inputs, as many as for the grammars, from the tests of the crate that has those.
+#[cfg(test)]
+#[path = "../../oci/tests/it/fuzz.rs"]
+mod fuzz;
+
 use anyhow::Context as _;
 use clap::Parser as _;
 use cli::{Cli, Command};
