@@ -191,6 +191,7 @@ impl fmt::Display for Report {
             word(self.allowed),
             self.reason
         )?;
+        writeln!(f, "{:<24} {:<4} {:<14} because", "rule", "met", "gives")?;
         for line in &self.rules {
             let applies = if line.applies { "yes" } else { "no" };
             writeln!(

@@ -92,7 +92,24 @@ async fn people_read_a_table_and_programs_an_exit_code() {
     let text = String::from_utf8(output.stdout)
         .unwrap()
         .replace(&name, "CAROL");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    CAROL create `CAROL/new`: allowed
+      owner of the namespace: namespace `CAROL` is `CAROL`'s; there is no repository yet
+
+    rule                     met  gives          because
+    superuser                no   -              `CAROL` is none
+    owner of the namespace   yes  admin, create  namespace `CAROL` is `CAROL`'s
+    team that administers    no   -              `CAROL` is in none of them
+    permission               no   -              none names `CAROL` or a team it is in
+    read-only superuser      no   -              `CAROL` is none
+    public repository        no   -              there is no repository `CAROL/new`
+    team that creates        no   -              `CAROL` is in none of them
+
+    pull     refused  there is no repository `CAROL/new`
+    push     allowed  owner of the namespace: namespace `CAROL` is `CAROL`'s; there is no repository yet
+    delete   refused  there is no repository `CAROL/new`
+    create   allowed  owner of the namespace: namespace `CAROL` is `CAROL`'s; there is no repository yet
+    ");
 
     let output = explain(app, &["nobody-of-that-name", "pull", "a/b"]);
     assert_eq!(output.status.code(), Some(1));

@@ -39,7 +39,6 @@ struct Team<'a> {
 impl<'a> Team<'a> {
     async fn of(app: &'a TestApp) -> Self {
         let (name, user) = (format!("org{}", unique()), format!("mate{}", unique()));
-        let by_password = app.user(&user);
         let repository = format!("{name}/app");
         push(&app.admin(), &repository, "latest", &Image::random(920)).await;
         let team = Self {
@@ -50,7 +49,9 @@ impl<'a> Team<'a> {
             token: app.anonymous(),
         };
         team.change(&format!(
-            "INSERT INTO team (organization_id, role, name) SELECT id, 'member', 'devs' FROM account WHERE name = '{0}';
+            "INSERT INTO account (kind, name, password_hash)
+                 SELECT 'user', '{1}', password_hash FROM account WHERE name = '{ADMIN}';
+             INSERT INTO team (organization_id, role, name) SELECT id, 'member', 'devs' FROM account WHERE name = '{0}';
              INSERT INTO membership (account_id, team_id)
                  SELECT a.id, t.id FROM account a, team t JOIN account o ON o.id = t.organization_id
                  WHERE a.name = '{1}' AND o.name = '{0}';
@@ -61,6 +62,7 @@ impl<'a> Team<'a> {
         ))
         .await;
         let scope = format!("repository:{}:pull,push,delete", team.repository);
+        let by_password = app.anonymous().basic(&team.user, PASSWORD);
         let token = app
             .anonymous()
             .bearer(&app.token(&by_password, &[&scope]).await);
@@ -348,7 +350,7 @@ async fn somebody_writes_sql_where_a_text_is_asked_for() {
         "_",
         "\\",
         "app') UNION SELECT name, password_hash FROM account --",
-        "a\u{0}b",
+        "zz\u{0}'",
         "\u{2019}",
     ] {
         let text: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();

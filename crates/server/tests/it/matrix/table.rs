@@ -11,6 +11,8 @@ pub(super) struct Route {
     pub(super) success: u16,
     /// The column it belongs to, where columns are routes and no repositories.
     pub(super) column: Option<String>,
+    /// A word of the table, and what this route answers there instead.
+    pub(super) instead: Option<(String, String)>,
 }
 
 /// What one principal is answered, by column.
@@ -49,16 +51,27 @@ pub(super) fn blocks() -> Vec<Block> {
                 columns: Vec::new(),
                 rows: Vec::new(),
             }),
-            [method, path, success, column @ ..] if path.starts_with('/') => {
-                let block = blocks.last_mut().expect("a route is of a block");
-                block.routes.push(Route {
+            [method, path, success, rest @ ..] if path.starts_with('/') => {
+                let mut route = Route {
                     method: (*method).to_owned(),
                     path: (*path).to_owned(),
-                    success: success
-                        .parse()
-                        .expect("a route ends with the status of its success"),
-                    column: column.first().map(|column| (*column).to_owned()),
-                });
+                    success: success.parse().expect("the status of its success"),
+                    column: None,
+                    instead: None,
+                };
+                for word in rest {
+                    match word.split_once('=') {
+                        Some((one, other)) => {
+                            route.instead = Some((one.to_owned(), other.to_owned()))
+                        }
+                        None => route.column = Some((*word).to_owned()),
+                    }
+                }
+                blocks
+                    .last_mut()
+                    .expect("a route is of a block")
+                    .routes
+                    .push(route);
             }
             [">", columns @ ..] => {
                 blocks.last_mut().expect("columns are of a block").columns = owned(columns)
@@ -79,6 +92,16 @@ pub(super) fn blocks() -> Vec<Block> {
         }
     }
     blocks
+}
+
+impl Route {
+    /// What it answers where a cell has that word.
+    pub(super) fn expected<'a>(&'a self, cell: &'a str) -> &'a str {
+        match &self.instead {
+            Some((one, other)) if one == cell => other,
+            _ => cell,
+        }
+    }
 }
 
 impl Block {
