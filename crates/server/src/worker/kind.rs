@@ -12,12 +12,16 @@ pub(crate) enum Kind {
     SweepUploads,
     /// Deletes objects whose quarantine is over.
     DeleteObjects,
+    /// Removes the rows of repositories that were deleted a day ago.
+    RemoveRepositories,
 }
 
 /// Uploads ended in one transaction, with their keys: milliseconds.
 const UPLOADS: u32 = 100;
 /// Objects deleted at a time: one call to S3 takes as many.
 const OBJECTS: u32 = 1_000;
+/// Rows of a deleted repository removed in one transaction: tens of milliseconds, their triggers included.
+const ROWS: usize = 1_000;
 
 /// What one batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +34,18 @@ pub(crate) struct Batch {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::SweepUploads, Self::DeleteObjects];
+    pub(crate) const ALL: [Self; 3] = [
+        Self::SweepUploads,
+        Self::DeleteObjects,
+        Self::RemoveRepositories,
+    ];
 
     /// The name in the table, in logs and as a label.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SweepUploads => "sweep-uploads",
             Self::DeleteObjects => "delete-objects",
+            Self::RemoveRepositories => "remove-repositories",
         }
     }
 
@@ -45,11 +54,13 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// How long after it found nothing more to do it looks again. What these two remove is a day old, so a few minutes
+    /// How long after it found nothing more to do it looks again. What these remove is a day old, so a few minutes
     /// more or less are nothing; each look is one short statement.
     pub(crate) fn period(self) -> Duration {
         match self {
-            Self::SweepUploads | Self::DeleteObjects => Duration::from_mins(5),
+            Self::SweepUploads | Self::DeleteObjects | Self::RemoveRepositories => {
+                Duration::from_mins(5)
+            }
         }
     }
 
@@ -69,6 +80,13 @@ impl Kind {
                 Ok(Batch {
                     done: batch.deleted,
                     more: batch.total() >= u64::from(OBJECTS),
+                })
+            }
+            Self::RemoveRepositories => {
+                let gone = registry.remove_repository_rows(ROWS).await?;
+                Ok(Batch {
+                    done: gone.unwrap_or_default(),
+                    more: gone.is_some(),
                 })
             }
         }
