@@ -87,6 +87,34 @@ async fn a_worker_deletes_objects_whose_quarantine_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_removes_what_a_deleted_repository_left_a_day_ago() {
+    let app = TestApp::start().await;
+    for name in ["acme/gone", "acme/kept"] {
+        crate::app::push(&app.admin(), name, "v1", &Image::random(918)).await;
+    }
+    let delete = ["admin", "repository", "delete", "acme/gone"];
+    run(app.command().args(delete));
+    at_rest(&app).await;
+    let repositories = "SELECT count(*) FROM repository";
+    assert_eq!(app.count(repositories).await, 2, "it was deleted just now");
+    let day = "UPDATE repository SET removed_at = removed_at - interval '25 hours' WHERE removed_at IS NOT NULL";
+    change(&app, day).await;
+    change(&app, "UPDATE job SET due_at = now()").await;
+    let another = app.another();
+    eventually("the repository is gone", || async {
+        app.count(repositories).await == 1
+    })
+    .await;
+    assert_eq!(app.count("SELECT count(*) FROM manifest").await, 1);
+    assert_eq!(app.count("SELECT count(*) FROM tag").await, 1);
+    app.admin()
+        .get("/v2/acme/kept/manifests/v1")
+        .await
+        .expect(200);
+    another.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_fails_says_why_and_is_tried_again_later() {
     let app = TestApp::start().await;
     at_rest(&app).await;
