@@ -39,6 +39,7 @@ pub mod object_delete;
 pub mod passwords;
 pub mod permissions;
 pub mod read_only;
+pub mod recovery;
 pub mod referrers;
 pub mod repositories;
 pub mod rights;

@@ -25,6 +25,7 @@ mod shutdown;
 mod telemetry;
 mod token;
 mod v2;
+mod web;
 mod wire;
 mod worker;
 

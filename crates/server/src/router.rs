@@ -7,6 +7,7 @@ use crate::layer::metrics::{self, Metrics};
 use crate::layer::origin::{self, Origins};
 use crate::layer::request_id::{self, RequestIds};
 use crate::v2;
+use crate::web;
 use crate::wire::App;
 use axum::http::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -38,6 +39,9 @@ pub(crate) fn service(
     if config.has(Role::Registry) {
         // `/v2` and the token service in it, with layers of its own: what answers have in common, and who asks.
         routes = routes.merge(v2::routes(app.clone()));
+    }
+    if config.has(Role::Api) {
+        routes = routes.merge(web::routes());
     }
     let admission = Admission::new(config.http.bounds.requests);
     let layers = ServiceBuilder::new()

@@ -8,6 +8,7 @@ mod lockouts;
 mod organizations;
 mod passwords;
 mod permissions;
+mod recovery;
 mod removal;
 mod repositories;
 mod robots;
@@ -17,6 +18,7 @@ mod users;
 
 pub use lockouts::{FORGET_FAILURES, LockoutRules};
 pub use portolan_metadata::audit::Actor;
+pub use recovery::{Addressee, RECOVERY_LIFETIME};
 pub use removal::{Deleted, Repositories};
 pub use robots::RobotRow;
 pub use tokens::{TokenRow, TokenToMake};

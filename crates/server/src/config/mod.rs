@@ -11,6 +11,7 @@ mod http;
 mod limits;
 mod log;
 mod login;
+mod mail;
 mod operator;
 mod reference;
 mod report;
@@ -29,6 +30,7 @@ pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
 pub(crate) use login::Login;
+pub(crate) use mail::{Accounts, Mail, SignUp};
 pub(crate) use operator::operator;
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
@@ -61,6 +63,10 @@ settings! {
         pub(crate) admin: Admin = Admin::default(),
         /// Tokens of the token service.
         pub(crate) tokens: Tokens = Tokens::default(),
+        /// Who comes to an account.
+        pub(crate) accounts: Accounts = Accounts::default(),
+        /// How mail is sent: to people who forgot their passwords.
+        pub(crate) mail: Mail = Mail::default(),
         /// How often a password may be wrong.
         pub(crate) login: Login = Login::default(),
         /// How much one request may carry, and how much is kept in memory.
@@ -162,6 +168,7 @@ impl Config {
         self.admin.check(report);
         self.tokens.check(report);
         self.login.check(report);
+        self.mail.check(report);
         self.limits.check(report);
         self.jobs.check(report);
     }
