@@ -53,6 +53,9 @@ fn what_is_in_effect_is_printed_without_secrets() {
     insta::assert_snapshot!(printed, @r#"
     roles = ["registry", "api", "worker"]
 
+    [accounts]
+    sign_up = "closed"
+
     [admin]
     password = "[redacted]"
     username = "admin"
@@ -123,6 +126,8 @@ fn what_is_in_effect_is_printed_without_secrets() {
     lockout_after = 10
     lockout_for = "1m"
     lockout_max = "15m"
+
+    [mail]
 
     [secrets]
     key = "[redacted]"
