@@ -16,8 +16,8 @@ pub(crate) enum Kind {
     DeleteObjects,
     /// Removes the rows of repositories that were deleted a day ago.
     RemoveRepositories,
-    /// Deletes wrong passwords that are forgotten.
-    SweepLockouts,
+    /// Deletes what logins leave: wrong passwords that are forgotten, and mails of recovery that are good no more.
+    SweepLogins,
     /// Makes the months of the audit log, and drops those that were kept long enough.
     KeepAudit,
     /// Lets one signing key follow the other.
@@ -41,8 +41,8 @@ const UPLOADS: u32 = 100;
 const OBJECTS: u32 = 1_000;
 /// Rows of a deleted repository removed in one transaction: tens of milliseconds, their triggers included.
 const ROWS: usize = 1_000;
-/// Lock-outs deleted in one statement: milliseconds.
-const LOCKOUTS: usize = 1_000;
+/// Rows of logins deleted in one statement: milliseconds.
+const LOGINS: usize = 1_000;
 
 /// What one batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Kind {
         Self::SweepUploads,
         Self::DeleteObjects,
         Self::RemoveRepositories,
-        Self::SweepLockouts,
+        Self::SweepLogins,
         Self::KeepAudit,
         Self::RotateKeys,
     ];
@@ -70,7 +70,7 @@ impl Kind {
             Self::SweepUploads => "sweep-uploads",
             Self::DeleteObjects => "delete-objects",
             Self::RemoveRepositories => "remove-repositories",
-            Self::SweepLockouts => "sweep-lockouts",
+            Self::SweepLogins => "sweep-logins",
             Self::KeepAudit => "keep-audit",
             Self::RotateKeys => ROTATE_KEYS,
         }
@@ -90,7 +90,7 @@ impl Kind {
                 Duration::from_mins(5)
             }
             Self::KeepAudit => Duration::from_hours(24),
-            Self::SweepLockouts | Self::RotateKeys => Duration::from_hours(1),
+            Self::SweepLogins | Self::RotateKeys => Duration::from_hours(1),
         }
     }
 
@@ -109,11 +109,13 @@ impl Kind {
                     more: done >= u64::from(UPLOADS),
                 })
             }
-            Self::SweepLockouts => {
-                let done = registry.identity().sweep_lockouts(LOCKOUTS).await?;
+            Self::SweepLogins => {
+                let identity = registry.identity();
+                let failures = identity.sweep_lockouts(LOGINS).await?;
+                let mails = identity.sweep_recoveries(LOGINS).await?;
                 Ok(Batch {
-                    done,
-                    more: done >= LOCKOUTS as u64,
+                    done: failures + mails,
+                    more: failures.max(mails) >= LOGINS as u64,
                 })
             }
             Self::DeleteObjects => {
