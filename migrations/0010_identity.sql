@@ -19,6 +19,11 @@ CREATE UNIQUE INDEX account_email ON account (lower(email)) WHERE email IS NOT N
 CREATE INDEX account_superuser ON account (id) WHERE superuser;
 
 ALTER TABLE namespace
+    -- Its owner's end frees the name; the row stays as long as repositories of it do.
+    DROP CONSTRAINT namespace_name_check,
+    ADD CONSTRAINT namespace_name_check CHECK (
+        name = '~' || id OR (octet_length(name) <= 255 AND name ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$')
+    ),
     ADD COLUMN mode text COLLATE "C" NOT NULL DEFAULT 'normal' CHECK (mode IN ('normal', 'read_only'));
 
 ALTER TABLE repository

@@ -1,10 +1,10 @@
 //! Robots: accounts of programs, which belong to a user or an organization and show a secret.
 
-use crate::accounts::AccountName;
+use crate::accounts::{self, AccountName};
 use crate::columns::{before_nul, limit, parsed};
 use crate::credentials::SecretHash;
 use crate::statements::statement;
-use crate::{AccountId, Error};
+use crate::{AccountId, Error, Noun, Refused};
 use portolan_pg::{Read, Statement, Tx};
 use std::time::SystemTime;
 use tokio_postgres::Row;
@@ -24,44 +24,37 @@ pub struct NewRobot {
 
 static INSERT: Statement = statement!(
     "robots.insert",
-    [TEXT, TEXT, TEXT, TIMESTAMPTZ],
-    "INSERT INTO account (kind, name, owner_id, description, expires_at)
-     SELECT 'robot', $2, owner.id, $3, $4
-     FROM account AS owner
-     WHERE owner.name = $1 AND owner.kind IN ('user', 'organization') AND owner.state <> 'removing'
+    [INT8, TEXT, TEXT, TIMESTAMPTZ],
+    "INSERT INTO account (kind, owner_id, name, description, expires_at) VALUES ('robot', $1, $2, $3, $4)
      ON CONFLICT (name) DO NOTHING
      RETURNING id",
 );
 
-static HAS_OWNER: Statement = statement!(
-    "robots.has_owner",
-    [TEXT],
-    "SELECT 1 FROM account
-     WHERE account.name = $1 AND account.kind IN ('user', 'organization') AND account.state <> 'removing'",
-);
-
-/// Makes a robot; `None`: its owner does not exist.
+/// Makes a robot.
 ///
 /// # Errors
-/// [`Error::NameTaken`] where there is one of that name, or the name is no robot's.
-pub async fn create(tx: &Tx, new: &NewRobot) -> Result<Option<AccountId>, Error> {
+/// [`Refused::Missing`]: its owner does not exist. [`Error::NameTaken`] where there is one of that name, or the name is
+/// no robot's.
+pub async fn create(tx: &Tx, new: &NewRobot) -> Result<AccountId, Error> {
     let Some(owner) = new.name.robot_owner() else {
         return Err(Error::NameTaken);
+    };
+    let Some(held) = accounts::hold(tx, &owner).await? else {
+        return Err(Refused::missing(Noun::Account, owner).into());
     };
     let description = before_nul(&new.description);
     let row = tx
         .query_opt(
             &INSERT,
-            &[&owner, &new.name.as_str(), &description, &new.expires_at],
+            &[&held.id, &new.name.as_str(), &description, &new.expires_at],
         )
         .await?;
     let Some(row) = row else {
-        let owned = tx.query_opt(&HAS_OWNER, &[&owner]).await?;
-        return owned.map_or(Ok(None), |_| Err(Error::NameTaken));
+        return Err(Error::NameTaken);
     };
     let id: AccountId = row.try_get(0).map_err(Error::decoding("account"))?;
     set_secret(tx, id, &new.secret).await?;
-    Ok(Some(id))
+    Ok(id)
 }
 
 static SET_SECRET: Statement = statement!(
@@ -144,35 +137,25 @@ pub async fn set_active(tx: &Tx, name: &AccountName, active: bool) -> Result<boo
     Ok(tx.execute(&SET_ACTIVE, &[&name.as_str(), &active]).await? == 1)
 }
 
-// What a robot began may still name it: an upload's keys must be swept first, and a mirror keeps its writer. So the row
-// stays, under a name that nobody can have, and everything that gave it a right or a way in goes.
+// What a robot began may still name it, as an upload whose keys must be swept first. So the row stays, under a name that
+// nobody can have.
 static REMOVE: Statement = statement!(
     "robots.remove",
     [TEXT],
-    "WITH removed AS (
-         UPDATE account
-         SET state = 'removing', name = '~' || account.id, generation = generation + 1, description = ''
-         WHERE account.name = $1 AND account.kind = 'robot' AND account.state <> 'removing'
-         RETURNING account.id
-     ), secrets AS (
-         DELETE FROM credential USING removed WHERE credential.account_id = removed.id
-     ), rules AS (
-         DELETE FROM federation_rule USING removed WHERE federation_rule.account_id = removed.id
-     ), permissions AS (
-         DELETE FROM permission USING removed WHERE permission.account_id = removed.id
-     ), memberships AS (
-         DELETE FROM membership USING removed WHERE membership.account_id = removed.id
-     ), given AS (
-         DELETE FROM default_permission USING removed WHERE default_permission.account_id = removed.id
-     ), made AS (
-         DELETE FROM default_permission USING removed WHERE default_permission.creator_id = removed.id
-     )
-     SELECT removed.id FROM removed",
+    "UPDATE account
+     SET state = 'removing', name = '~' || id, generation = generation + 1, description = ''
+     WHERE account.name = $1 AND account.kind = 'robot' AND account.state <> 'removing'
+     RETURNING id",
 );
 
-/// Deletes a robot, its secret and its rights. False: there is no such robot.
+/// Deletes a robot, its secret and its rights; its name is free. False: there is no such robot.
 pub async fn delete(tx: &Tx, name: &AccountName) -> Result<bool, Error> {
-    Ok(tx.query_opt(&REMOVE, &[&name.as_str()]).await?.is_some())
+    let Some(row) = tx.query_opt(&REMOVE, &[&name.as_str()]).await? else {
+        return Ok(false);
+    };
+    let id = row.try_get(0).map_err(Error::decoding("account"))?;
+    accounts::forget(tx, &[id]).await?;
+    Ok(true)
 }
 
 /// A robot as its owner sees it.
@@ -254,7 +237,6 @@ pub async fn list(
 
 pub(crate) static STATEMENTS: &[&Statement] = &[
     &INSERT,
-    &HAS_OWNER,
     &SET_SECRET,
     &END_TOKENS,
     &SET_EXPIRY,

@@ -95,18 +95,6 @@ pub enum Error {
     /// The blob is still named by a manifest of the same repository.
     #[error("a manifest of this repository still references the blob")]
     BlobReferenced,
-    /// The name belongs to another account or namespace, or is of another kind.
-    #[error("the name is taken")]
-    NameTaken,
-    /// No such account (said only to those who may know).
-    #[error("there is no account `{name}`")]
-    AccountUnknown {
-        /// What was asked for.
-        name: String,
-    },
-    /// No such application token of this account.
-    #[error("the account has no such token")]
-    TokenUnknown,
     /// Writes are switched off for a while; pulls go on.
     #[error("the registry is in read-only mode{}", .message.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     ReadOnly {
@@ -115,6 +103,9 @@ pub enum Error {
         /// How long the client should wait.
         retry_after: Duration,
     },
+    /// A change of who there is, or of who may, that is wrong in itself; nothing was changed.
+    #[error(transparent)]
+    Refused(portolan_metadata::Refused),
     /// More work than the bounds allow; worth another try.
     #[error("too many requests")]
     Overloaded {
@@ -204,8 +195,9 @@ impl From<portolan_metadata::Error> for Error {
         use portolan_metadata::Error as Metadata;
         match cause {
             Metadata::TagChanged { current } => Self::PreconditionFailed { current },
+            Metadata::Refused(refused) => Self::Refused(refused),
+            Metadata::NameTaken => Self::Refused(portolan_metadata::Refused::NameTaken),
             Metadata::PrincipalEnded => Self::CredentialsVoid,
-            Metadata::NameTaken => Self::NameTaken,
             Metadata::ReadOnly { message } => Self::ReadOnly {
                 message,
                 retry_after: RETRY_READ_ONLY,

@@ -34,8 +34,8 @@ impl AccountName {
     }
 
     /// The name of the user or organization that a robot belongs to.
-    pub fn robot_owner(&self) -> Option<&str> {
-        self.0.split_once('+').map(|(owner, _)| owner)
+    pub fn robot_owner(&self) -> Option<Self> {
+        self.0.split_once('+').map(|(owner, _)| Self(owner.into()))
     }
 }
 

@@ -7,7 +7,7 @@ use portolan_metadata::credentials::{
 };
 use portolan_metadata::lockouts::{self, LockoutRules, PasswordByName, PasswordKey};
 use portolan_metadata::robots::{self, NewRobot};
-use portolan_metadata::{AccountId, Error, Role, passwords};
+use portolan_metadata::{AccountId, Error, Refused, Role, passwords};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -48,8 +48,7 @@ async fn a_robots_secret_finds_it_until_it_is_another() {
     user(&db, "alice").await;
     let id = db
         .write(async |tx| robots::create(tx, &robot("alice+ci", 1)).await)
-        .await
-        .unwrap();
+        .await;
     let row = found(&db, 1).await.unwrap();
     assert_eq!((row.account, row.generation), (id, 1));
     assert_eq!(row.name.as_str(), "alice+ci");
@@ -128,7 +127,11 @@ async fn a_robot_works_while_it_and_its_owner_do() {
     let again = db
         .write(async |tx| robots::create(tx, &robot("alice+ci", 1)).await)
         .await;
-    assert!(again.is_some(), "the name is free, and the secret");
+    assert_eq!(
+        found(&db, 1).await.map(|row| row.account),
+        Some(again),
+        "the name is free, and the secret"
+    );
 }
 
 #[tokio::test]
@@ -139,13 +142,16 @@ async fn a_robot_needs_an_owner_and_a_name_of_its_own() {
         let tx = db.begin().await;
         let made = robots::create(&tx, &robot(who, 1)).await;
         match &made {
-            Ok(Some(_)) => drop(tx.commit().await.unwrap()),
-            _ => tx.rollback().await.unwrap(),
+            Ok(_) => drop(tx.commit().await.unwrap()),
+            Err(_) => tx.rollback().await.unwrap(),
         }
         made
     };
-    assert!(matches!(make("nobody+ci").await, Ok(None)));
-    assert!(matches!(make("alice+ci").await, Ok(Some(_))));
+    assert!(matches!(
+        make("nobody+ci").await,
+        Err(Error::Refused(Refused::Missing { .. }))
+    ));
+    assert!(make("alice+ci").await.is_ok());
     assert!(matches!(make("alice+ci").await, Err(Error::NameTaken)));
     assert!(matches!(make("alice").await, Err(Error::NameTaken)));
 }

@@ -10,13 +10,10 @@ use tokio_postgres::types::Type;
 
 /// Statements that read a whole index in its order, and why they may.
 const WHOLE_INDEX: &[(&str, &str)] = &[
+    ("accounts.lock_superusers", "the index has superusers alone"),
     (
         "blobs.find_readable",
         "working tables of the recursion; no table of ours",
-    ),
-    (
-        "external_identities.set_superuser",
-        "the superusers, when a group makes or unmakes one",
     ),
     (
         "jobs.claim",

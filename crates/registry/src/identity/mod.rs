@@ -8,23 +8,31 @@ mod browser_session;
 mod external;
 mod federation;
 mod lockouts;
+mod organizations;
 mod passwords;
+mod permissions;
+mod removal;
+mod repositories;
 mod robots;
+mod teams;
 mod tokens;
+mod users;
 
+pub use external::{ExternalPerson, From, Person, SignIn, SignInRefusal, SignUp};
+pub use federation::FederatedRobot;
 pub use lockouts::{FORGET_FAILURES, LockoutRules};
+pub use portolan_metadata::audit::Actor;
+pub use portolan_metadata::browser_sessions::{SessionHash, SessionRow};
+pub use portolan_metadata::external_identities::PersonRow;
+pub use removal::{Deleted, Repositories};
 pub use robots::RobotRow;
 pub use tokens::{TokenRow, TokenToMake};
 
 use crate::Error;
 use portolan_metadata::read_only;
-use portolan_pg::{Router, Tx};
-
-pub use external::{ExternalPerson, From, Person, SignIn, SignInRefusal, SignUp};
-pub use federation::{FederatedRobot, RuleRefusal};
-pub use portolan_metadata::audit::Actor;
-pub use portolan_metadata::browser_sessions::{SessionHash, SessionRow};
-pub use portolan_metadata::external_identities::PersonRow;
+use portolan_pg::{Reader, Router, Tx};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The way to change who there is; cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,9 +46,9 @@ impl Identity {
         Self { router }
     }
 
-    /// The way to Postgres, for reads.
-    fn router(&self) -> &Router {
-        &self.router
+    /// Someone to ask for what is listed and shown, everything acknowledged before included.
+    fn reader(&self) -> Reader {
+        self.router.read_list()
     }
 
     /// Begins a change, which read-only mode refuses.
@@ -70,4 +78,9 @@ impl Identity {
         let _committed = tx.commit().await?;
         Ok(())
     }
+}
+
+/// What the audit log says of a value that was replaced.
+fn replaced(from: impl Serialize, to: impl Serialize) -> Value {
+    json!({ "from": from, "to": to })
 }

@@ -7,6 +7,7 @@ use portolan_metadata::accounts::AccountName;
 use portolan_metadata::audit::{self, Change};
 use portolan_metadata::credentials::SecretHash;
 use portolan_metadata::robots::{self, NewRobot};
+use portolan_metadata::{Noun, Refused};
 use portolan_pg::Tx;
 use rand::CryptoRng;
 use serde_json::json;
@@ -18,7 +19,7 @@ impl Identity {
     /// Makes a robot, and returns its secret, which is nowhere else.
     ///
     /// # Errors
-    /// [`Error::AccountUnknown`]: there is no such owner. [`Error::NameTaken`].
+    /// [`Refused::Missing`]: there is no such owner. [`Refused::NameTaken`]
     pub async fn create_robot(
         &self,
         actor: &Actor,
@@ -35,12 +36,7 @@ impl Identity {
             secret: SecretHash::new(secret.hash()),
         };
         let tx = self.begin().await?;
-        if robots::create(&tx, &new).await?.is_none() {
-            let owner = name.robot_owner().unwrap_or_default();
-            return Err(Error::AccountUnknown {
-                name: owner.to_owned(),
-            });
-        }
+        robots::create(&tx, &new).await?;
         let detail = json!({ "description": description, "expires_at": seconds(expires_at) });
         record(&tx, actor, "robot.create", name, detail).await?;
         self.finish(tx).await?;
@@ -50,7 +46,7 @@ impl Identity {
     /// Gives a robot another secret, and returns it. The old one and every token that was given for it end.
     ///
     /// # Errors
-    /// [`Error::AccountUnknown`]
+    /// [`Refused::Missing`]
     pub async fn regenerate_robot(
         &self,
         actor: &Actor,
@@ -69,7 +65,7 @@ impl Identity {
     /// Sets when a robot stops working; `None`: never.
     ///
     /// # Errors
-    /// [`Error::AccountUnknown`]
+    /// [`Refused::Missing`]
     pub async fn set_robot_expiry(
         &self,
         actor: &Actor,
@@ -86,7 +82,7 @@ impl Identity {
     /// Says what a robot is for.
     ///
     /// # Errors
-    /// [`Error::AccountUnknown`]
+    /// [`Refused::Missing`]
     pub async fn describe_robot(
         &self,
         actor: &Actor,
@@ -103,7 +99,7 @@ impl Identity {
     /// Lets a robot log in, or shuts it out; either ends its tokens.
     ///
     /// # Errors
-    /// [`Error::AccountUnknown`]
+    /// [`Refused::Missing`]
     pub async fn set_robot_active(
         &self,
         actor: &Actor,
@@ -124,7 +120,7 @@ impl Identity {
     /// Deletes a robot with its secret and its rights.
     ///
     /// # Errors
-    /// [`Error::AccountUnknown`]
+    /// [`Refused::Missing`]
     pub async fn delete_robot(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
         let tx = self.begin().await?;
         found(robots::delete(&tx, name).await?, name)?;
@@ -134,7 +130,7 @@ impl Identity {
 
     /// The robot of that name.
     pub async fn robot(&self, name: &AccountName) -> Result<Option<RobotRow>, Error> {
-        Ok(robots::find(&self.router().read_list(), name).await?)
+        Ok(robots::find(&self.reader(), name).await?)
     }
 
     /// Robots of a user or an organization, by name, after `last`.
@@ -144,7 +140,7 @@ impl Identity {
         last: Option<&AccountName>,
         count: usize,
     ) -> Result<Vec<RobotRow>, Error> {
-        Ok(robots::list(&self.router().read_list(), owner, last, count).await?)
+        Ok(robots::list(&self.reader(), owner, last, count).await?)
     }
 }
 
@@ -152,9 +148,7 @@ fn found(found: bool, name: &AccountName) -> Result<(), Error> {
     if found {
         return Ok(());
     }
-    Err(Error::AccountUnknown {
-        name: name.as_str().to_owned(),
-    })
+    Err(Error::Refused(Refused::missing(Noun::Robot, name)))
 }
 
 async fn record(

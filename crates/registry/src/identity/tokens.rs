@@ -7,7 +7,7 @@ use portolan_auth::{Secret, SecretKind};
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::audit::{self, Change};
 use portolan_metadata::credentials::{self, NewToken, SecretHash};
-use portolan_metadata::{CredentialId, Role};
+use portolan_metadata::{CredentialId, Noun, Refused, Role};
 use rand::CryptoRng;
 use serde_json::json;
 use std::time::SystemTime;
@@ -29,7 +29,7 @@ impl Identity {
     /// Makes an application token of a user; its text is nowhere else.
     ///
     /// # Errors
-    /// [`Error::AccountUnknown`]: there is no such user.
+    /// [`Refused::Missing`]: there is no such user.
     pub async fn create_token(
         &self,
         actor: &Actor,
@@ -47,9 +47,7 @@ impl Identity {
         };
         let tx = self.begin().await?;
         let Some(id) = credentials::create_token(&tx, &new).await? else {
-            return Err(Error::AccountUnknown {
-                name: owner.as_str().to_owned(),
-            });
+            return Err(Error::Refused(Refused::missing(Noun::User, owner)));
         };
         let detail = json!({
             "id": id.get(),
@@ -66,7 +64,7 @@ impl Identity {
     /// Deletes an application token; what was given for it ends at once.
     ///
     /// # Errors
-    /// [`Error::TokenUnknown`]: the account has none of that id.
+    /// [`Refused::Missing`]: the account has none of that id.
     pub async fn delete_token(
         &self,
         actor: &Actor,
@@ -75,7 +73,7 @@ impl Identity {
     ) -> Result<(), Error> {
         let tx = self.begin().await?;
         let Some(title) = credentials::delete_token(&tx, owner, id).await? else {
-            return Err(Error::TokenUnknown);
+            return Err(Error::Refused(Refused::missing(Noun::Token, id)));
         };
         let detail = json!({ "id": id.get(), "title": title });
         let change = Change::of("token.delete", owner.as_str()).with(detail);
@@ -90,19 +88,17 @@ impl Identity {
         last: Option<CredentialId>,
         count: usize,
     ) -> Result<Vec<TokenRow>, Error> {
-        Ok(credentials::list_tokens(&self.router().read_list(), owner, last, count).await?)
+        Ok(credentials::list_tokens(&self.reader(), owner, last, count).await?)
     }
 
     /// Ends every token and session that an account has been given. Its password and application tokens go on.
     ///
     /// # Errors
-    /// [`Error::AccountUnknown`]
+    /// [`Refused::Missing`]
     pub async fn revoke(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
         let tx = self.begin().await?;
         if !credentials::revoke(&tx, name).await? {
-            return Err(Error::AccountUnknown {
-                name: name.as_str().to_owned(),
-            });
+            return Err(Error::Refused(Refused::missing(Noun::Account, name)));
         }
         audit::record(&tx, actor, &Change::of("account.revoke", name.as_str())).await?;
         self.finish(tx).await

@@ -1,18 +1,19 @@
 //! `portolan admin federation`: the rules by which ID tokens of CI systems stand for robots.
 
+use super::desk::Desk;
 use crate::config::{self, Need};
-use crate::output::{self, Format};
 use crate::sso::Issuers;
 use anyhow::{Context as _, bail};
 use portolan_auth::oidc::{Audience, IdToken};
 use portolan_auth::{Clock, FederationRule, Pattern, SystemClock};
 use portolan_metadata::accounts::AccountName;
-use portolan_pg::Router;
-use portolan_registry::identity::{Actor, Identity};
+use portolan_metadata::{Noun, Refused};
+use portolan_registry::Error;
+use portolan_registry::identity::{FederatedRobot, Identity};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,9 +24,6 @@ pub(crate) enum Task {
     List {
         /// Which robot, as `acme+ci`.
         robot: AccountName,
-        /// How to print them.
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Format,
     },
     /// Let tokens stand for a robot. All of it must be so; of several rules one suffices.
     Add {
@@ -48,9 +46,6 @@ pub(crate) enum Task {
         /// File with the token, `-` for standard input.
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
-        /// How to print what was found.
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Format,
     },
 }
 
@@ -84,27 +79,28 @@ fn claim(text: &str) -> Result<(String, Pattern), String> {
 }
 
 /// Runs one task.
-pub(super) async fn run(router: &Router, file: Option<&Path>, task: Task) -> anyhow::Result<()> {
-    let identity = Identity::new(router.clone());
+pub(super) async fn run(desk: &Desk, file: Option<&Path>, task: Task) -> anyhow::Result<()> {
+    let (identity, actor) = (&desk.identity, &desk.actor);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let issuers = || Issuers::new(&config::load(file, Need::Database)?.config, &clock);
     match task {
-        Task::List { robot, output } => list(&identity, &robot, output).await,
-        Task::Add { robot, rule } => add(&identity, &issuers()?, &robot, rule).await,
-        Task::Remove { robot, rule } => {
-            identity
-                .remove_federation_rule(&actor(), &robot, rule)
-                .await??;
-            say(&format!("removed rule {rule} of `{robot}`"))
+        Task::List { robot } => {
+            let found = find(identity, &robot).await?;
+            desk.list(found.rules.iter().map(|(id, rule)| Rule::of(*id, rule)))
         }
-        Task::Test {
-            robot,
-            token_file,
-            output,
-        } => {
+        Task::Add { robot, rule } => {
+            let rule = rule.checked(&issuers()?)?;
+            let id = identity.add_federation_rule(actor, &robot, &rule).await?;
+            desk.done(format!("made rule {id} of `{robot}`"))
+        }
+        Task::Remove { robot, rule } => {
+            identity.remove_federation_rule(actor, &robot, rule).await?;
+            desk.done(format!("removed rule {rule} of `{robot}`"))
+        }
+        Task::Test { robot, token_file } => {
             let token = read(&token_file)?;
-            let trial = trial(&identity, &issuers()?, &robot, &token).await?;
-            output::print(&trial, output)?;
+            let trial = trial(&find(identity, &robot).await?, &issuers()?, &token).await;
+            desk.show(&trial)?;
             if !trial.admitted {
                 bail!("the token does not stand for `{robot}`");
             }
@@ -113,41 +109,36 @@ pub(super) async fn run(router: &Router, file: Option<&Path>, task: Task) -> any
     }
 }
 
-async fn add(
-    identity: &Identity,
-    issuers: &Issuers,
-    robot: &AccountName,
-    rule: NewRule,
-) -> anyhow::Result<()> {
-    let NewRule {
-        issuer,
-        audience,
-        subject,
-        claims,
-    } = rule;
-    if !issuers.trusts(&issuer) {
-        bail!("`{issuer}` is not among `keyless.issuers`: no token of it would be looked at");
-    }
-    if audience.is_empty() {
-        bail!("the audience is empty");
-    }
-    let rule = FederationRule {
-        issuer,
-        audience,
-        subject,
-        claims: claims.into_iter().collect(),
-    };
-    let id = identity
-        .add_federation_rule(&actor(), robot, &rule)
-        .await??;
-    say(&format!("made rule {id} of `{robot}`"))
+async fn find(identity: &Identity, robot: &AccountName) -> anyhow::Result<FederatedRobot> {
+    let found = identity.federated_robot(robot).await?;
+    Ok(found.ok_or_else(|| Error::Refused(Refused::missing(Noun::Robot, robot)))?)
 }
 
-/// Rules as they are listed.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-struct Rules(Vec<Rule>);
+impl NewRule {
+    /// The rule, if its issuer's tokens would be looked at at all.
+    fn checked(self, issuers: &Issuers) -> anyhow::Result<FederationRule> {
+        let Self {
+            issuer,
+            audience,
+            subject,
+            claims,
+        } = self;
+        if !issuers.trusts(&issuer) {
+            bail!("`{issuer}` is not among `keyless.issuers`: no token of it would be looked at");
+        }
+        if audience.is_empty() {
+            bail!("the audience is empty");
+        }
+        Ok(FederationRule {
+            issuer,
+            audience,
+            subject,
+            claims: claims.into_iter().collect(),
+        })
+    }
+}
 
+/// A rule in a list.
 #[derive(Debug, Serialize)]
 struct Rule {
     id: i64,
@@ -172,33 +163,24 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rules {
+impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for rule in &self.0 {
-            let Rule {
-                id,
-                issuer,
-                audience,
-                subject,
-                claims,
-            } = rule;
-            writeln!(
-                f,
-                "{id}  issuer {issuer}  audience {audience}  subject {subject}"
-            )?;
-            for (name, pattern) in claims {
-                writeln!(f, "    {name} = {pattern}")?;
-            }
+        let Self {
+            id,
+            issuer,
+            audience,
+            subject,
+            claims,
+        } = self;
+        write!(
+            f,
+            "{id}\tissuer {issuer}\taudience {audience}\tsubject {subject}"
+        )?;
+        for (name, pattern) in claims {
+            write!(f, "\t{name} {pattern}")?;
         }
         Ok(())
     }
-}
-
-async fn list(identity: &Identity, robot: &AccountName, output: Format) -> anyhow::Result<()> {
-    let found = identity.federated_robot(robot).await?;
-    let found = found.with_context(|| format!("there is no robot `{robot}`"))?;
-    let rules = found.rules.iter().map(|(id, rule)| Rule::of(*id, rule));
-    Ok(output::print(&Rules(rules.collect()), output)?)
 }
 
 /// What came of a token that was tried out.
@@ -233,30 +215,23 @@ impl fmt::Display for Trial {
     }
 }
 
-async fn trial(
-    identity: &Identity,
-    issuers: &Issuers,
-    robot: &AccountName,
-    token: &str,
-) -> anyhow::Result<Trial> {
-    let found = identity.federated_robot(robot).await?;
-    let found = found.with_context(|| format!("there is no robot `{robot}`"))?;
+async fn trial(robot: &FederatedRobot, issuers: &Issuers, token: &str) -> Trial {
     let mut faults = Vec::new();
-    if !found.active {
+    if !robot.active {
         faults.push("the robot is disabled or has expired, or its owner is disabled".to_owned());
     }
     let verified = match verify(issuers, token).await {
         Ok(verified) => verified,
         Err(cause) => {
             faults.push(cause.to_string());
-            return Ok(Trial {
+            return Trial {
                 admitted: false,
                 faults,
                 rules: Vec::new(),
-            });
+            };
         }
     };
-    if found.rules.is_empty() {
+    if robot.rules.is_empty() {
         faults.push("the robot has no rules".to_owned());
     }
     let judge = |(id, rule): &(i64, FederationRule)| {
@@ -267,12 +242,12 @@ async fn trial(
             miss: miss.map(|miss| miss.to_string()),
         }
     };
-    let rules: Vec<Judged> = found.rules.iter().map(judge).collect();
-    Ok(Trial {
-        admitted: found.active && rules.iter().any(|judged| judged.admits),
+    let rules: Vec<Judged> = robot.rules.iter().map(judge).collect();
+    Trial {
+        admitted: robot.active && rules.iter().any(|judged| judged.admits),
         faults,
         rules,
-    })
+    }
 }
 
 async fn verify(issuers: &Issuers, token: &str) -> Result<IdToken, portolan_auth::Error> {
@@ -291,13 +266,4 @@ fn read(path: &Path) -> anyhow::Result<String> {
             .with_context(|| format!("cannot read `{}`", path.display()))?;
     }
     Ok(text.trim().to_owned())
-}
-
-/// Whoever has a shell here.
-fn actor() -> Actor {
-    Actor::command_line(format!("uid {}", rustix::process::getuid().as_raw()))
-}
-
-fn say(what: &str) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout(), "{what}")?)
 }

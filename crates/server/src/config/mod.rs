@@ -12,6 +12,7 @@ mod limits;
 mod log;
 mod login;
 mod oidc;
+mod operator;
 mod reference;
 mod report;
 mod setting;
@@ -30,6 +31,7 @@ pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
 pub(crate) use login::Login;
 pub(crate) use oidc::{Keyless, LinkBy, OidcProvider, Providers};
+pub(crate) use operator::operator;
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
 pub(crate) use storage::{Encryption, S3, Storage, StoreKind};
@@ -40,6 +42,7 @@ use report::Report;
 use setting::{Setting as _, settings};
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 use tree::{Node, Source};
 use values::words;
 
@@ -85,6 +88,11 @@ words! {
         /// Jobs.
         Worker = "worker",
     }
+}
+
+/// A length of time as settings are written, for command lines.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    <Duration as setting::Value>::parse(text)
 }
 
 /// How much of the configuration a command needs.

@@ -14,6 +14,7 @@ use portolan_metadata::lockouts::{PasswordByName, PasswordKey, PasswordRow};
 use portolan_registry::Freshness;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::net::IpAddr;
+use tokio::time::Instant;
 
 /// Somebody, and what his password is checked against.
 struct Found {
@@ -34,7 +35,7 @@ impl Auth {
     ) -> Result<Account, Error> {
         let guard = &self.0.guard;
         let who = guard.who(&name, client);
-        if let Some(retry_after) = guard.wait(&who) {
+        if let Some(retry_after) = guard.wait(&who, Instant::now()) {
             return Err(Error::TooManyFailures { retry_after });
         }
         let found = match claimed {
@@ -60,7 +61,7 @@ impl Auth {
             }
             open => {
                 let attempt = guard.attempt(&name, shown.expose_secret());
-                let is_new = guard.failed(&who, attempt);
+                let is_new = guard.failed(&who, attempt, Instant::now());
                 if let (Some(found), true) = (open, is_new && guard.locks_out()) {
                     self.0.chores.add(Chore::Failed {
                         account: found.row.account,

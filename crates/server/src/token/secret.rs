@@ -10,6 +10,7 @@ use portolan_auth::Method;
 use portolan_metadata::credentials::{CredentialBySecret, CredentialKind, SecretHash, SecretRow};
 use portolan_registry::Freshness;
 use std::net::IpAddr;
+use tokio::time::Instant;
 
 impl Auth {
     /// The account that the secret is of, if it is the one that was named.
@@ -47,7 +48,7 @@ impl Auth {
     /// What a wrong secret is answered with: nothing that tells which names or secrets there are, and after too many from one
     /// network that there were too many. A right one is never refused for that.
     pub(super) fn refuse(&self, client: IpAddr) -> Error {
-        match self.0.guard.secret_failed(client) {
+        match self.0.guard.secret_failed(client, Instant::now()) {
             None => Error::CredentialsWrong,
             Some(retry_after) => Error::TooManyFailures { retry_after },
         }

@@ -345,11 +345,11 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         Refusal::Overloaded { .. } => ErrorCode::TooManyRequests,
         Refusal::ReadOnly { .. } | Refusal::Unavailable { .. } => ErrorCode::Unavailable,
-        // Of changes of identity, which nothing under `/v2` makes.
-        Refusal::NameTaken | Refusal::AccountUnknown { .. } | Refusal::TokenUnknown => {
-            ErrorCode::Unsupported
-        }
-        Refusal::Metadata(_) | Refusal::Store(_) | Refusal::StoreUnknown(_) => ErrorCode::Unknown,
+        // Nothing under `/v2` changes who there is.
+        Refusal::Refused(_)
+        | Refusal::Metadata(_)
+        | Refusal::Store(_)
+        | Refusal::StoreUnknown(_) => ErrorCode::Unknown,
     }
 }
 

@@ -117,6 +117,13 @@ fn what_is_in_effect_is_printed_without_secrets() {
     level = "info"
     requests = "changes"
 
+    [login]
+    failures_per_account = 60
+    failures_per_network = 120
+    lockout_after = 10
+    lockout_for = "1m"
+    lockout_max = "15m"
+
     [secrets]
     key = "[redacted]"
 
@@ -181,7 +188,7 @@ fn every_problem_is_said_at_once_and_nothing_starts() {
         @r"
     error: the configuration has 3 problems
       `database.pool.max`: must lie between 4 and 64 (environment variable `PORTOLAN_DATABASE__POOL__MAX`)
-      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
+      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, login, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
       `http.listen`: `here` is not an address and port such as `0.0.0.0:5000` (environment variable `PORTOLAN_HTTP__LISTEN`)
     "
     );

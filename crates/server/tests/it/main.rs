@@ -9,6 +9,7 @@ mod fleet;
 mod kill;
 mod lifecycle;
 mod listeners;
+mod logins;
 mod quickstart;
 mod read_only;
 mod replicas;

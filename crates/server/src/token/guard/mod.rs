@@ -103,8 +103,7 @@ impl Guard {
     }
 
     /// How long no password is looked at; `None`: one may be tried.
-    pub(super) fn wait(&self, who: &Who) -> Option<Duration> {
-        let now = Instant::now();
+    pub(super) fn wait(&self, who: &Who, now: Instant) -> Option<Duration> {
         if self.rules.is_some()
             && let Some(wait) = self.attempts.locked_for(who, now)
         {
@@ -118,8 +117,7 @@ impl Guard {
     }
 
     /// A password was wrong. Whether it counts: one that was wrong before does not.
-    pub(super) fn failed(&self, who: &Who, attempt: [u8; 32]) -> bool {
-        let now = Instant::now();
+    pub(super) fn failed(&self, who: &Who, attempt: [u8; 32], now: Instant) -> bool {
         if !self.attempts.failed(who, attempt, self.rules.as_ref(), now) {
             return false;
         }
@@ -135,8 +133,7 @@ impl Guard {
     }
 
     /// A secret was wrong. How long to wait, where there were too many from there.
-    pub(super) fn secret_failed(&self, client: IpAddr) -> Option<Duration> {
-        let now = Instant::now();
+    pub(super) fn secret_failed(&self, client: IpAddr, now: Instant) -> Option<Duration> {
         let network = network(client);
         let wait = self.secrets.wait(&network, now);
         if wait.is_none() {
@@ -163,6 +160,7 @@ mod tests {
     use std::net::IpAddr;
     use std::num::NonZeroU32;
     use std::time::Duration;
+    use tokio::time::Instant;
 
     fn guard(change: impl FnOnce(&mut config::Login)) -> Guard {
         let mut config = config::Login::default();
@@ -175,13 +173,38 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn fail(guard: &Guard, name: &str, from: &str, password: &str) -> bool {
-        let who = guard.who(name, address(from));
-        guard.failed(&who, guard.attempt(name, password))
+    /// A guard, and the time.
+    struct Watch {
+        guard: Guard,
+        now: Instant,
     }
 
-    fn waits(guard: &Guard, name: &str, from: &str) -> Option<Duration> {
-        guard.wait(&guard.who(name, address(from)))
+    fn watch(change: impl FnOnce(&mut config::Login)) -> Watch {
+        Watch {
+            guard: guard(change),
+            now: Instant::now(),
+        }
+    }
+
+    impl Watch {
+        fn fail(&self, name: &str, from: &str, password: &str) -> bool {
+            let who = self.guard.who(name, address(from));
+            let attempt = self.guard.attempt(name, password);
+            self.guard.failed(&who, attempt, self.now)
+        }
+
+        fn waits(&self, name: &str, from: &str) -> Option<Duration> {
+            self.guard
+                .wait(&self.guard.who(name, address(from)), self.now)
+        }
+
+        fn succeed(&self, name: &str, from: &str) {
+            self.guard.succeeded(&self.guard.who(name, address(from)));
+        }
+
+        fn fail_secret(&self, from: &str) -> Option<Duration> {
+            self.guard.secret_failed(address(from), self.now)
+        }
     }
 
     #[test]
@@ -197,89 +220,89 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_guesses_is_shut_out_and_nobody_else() {
-        let guard = guard(|_| ());
+    #[test]
+    fn who_guesses_is_shut_out_and_nobody_else() {
+        let mut watch = watch(|_| ());
         for guess in 0..10 {
-            assert_eq!(waits(&guard, "alice", "203.0.113.9"), None);
+            assert_eq!(watch.waits("alice", "203.0.113.9"), None);
             for again in [true, false] {
                 assert_eq!(
-                    fail(&guard, "alice", "203.0.113.9", &guess.to_string()),
+                    watch.fail("alice", "203.0.113.9", &guess.to_string()),
                     again
                 );
             }
         }
-        let wait = waits(&guard, "alice", "203.0.113.9").unwrap();
+        let wait = watch.waits("alice", "203.0.113.9").unwrap();
         assert_eq!(wait, Duration::from_mins(1));
-        assert_eq!(waits(&guard, "alice", "198.51.100.7"), None);
-        assert_eq!(waits(&guard, "bob", "203.0.113.9"), None);
-        tokio::time::advance(wait).await;
-        assert_eq!(waits(&guard, "alice", "203.0.113.9"), None);
-        fail(&guard, "alice", "203.0.113.9", "one more");
-        let wait = waits(&guard, "alice", "203.0.113.9");
+        assert_eq!(watch.waits("alice", "198.51.100.7"), None);
+        assert_eq!(watch.waits("bob", "203.0.113.9"), None);
+        watch.now += wait;
+        assert_eq!(watch.waits("alice", "203.0.113.9"), None);
+        watch.fail("alice", "203.0.113.9", "one more");
+        let wait = watch.waits("alice", "203.0.113.9");
         assert_eq!(wait, Some(Duration::from_mins(2)), "twice as long");
-        tokio::time::advance(Duration::from_mins(2)).await;
-        guard.succeeded(&guard.who("alice", address("203.0.113.9")));
+        watch.now += Duration::from_mins(2);
+        watch.succeed("alice", "203.0.113.9");
         for guess in 0..9 {
-            fail(&guard, "alice", "203.0.113.9", &guess.to_string());
+            watch.fail("alice", "203.0.113.9", &guess.to_string());
         }
-        assert_eq!(waits(&guard, "alice", "203.0.113.9"), None, "it began anew");
+        assert_eq!(watch.waits("alice", "203.0.113.9"), None, "it began anew");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_network_that_guesses_names_waits_but_for_those_who_got_in_from_it() {
-        let guard = guard(|login| login.failures_per_network = 60);
+    #[test]
+    fn a_network_that_guesses_names_waits_but_for_those_who_got_in_from_it() {
+        let mut watch = watch(|login| login.failures_per_network = 60);
         let from = "203.0.113.9";
-        guard.succeeded(&guard.who("alice", address(from)));
+        watch.succeed("alice", from);
         for number in 0..60 {
-            assert_eq!(waits(&guard, "bob", from), None, "{number}");
-            fail(&guard, &format!("name{number}"), from, "guess");
+            assert_eq!(watch.waits("bob", from), None, "{number}");
+            watch.fail(&format!("name{number}"), from, "guess");
         }
-        assert_eq!(waits(&guard, "bob", from), Some(Duration::from_secs(1)));
-        assert_eq!(waits(&guard, "alice", from), None);
-        assert_eq!(waits(&guard, "bob", "198.51.100.7"), None);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(waits(&guard, "bob", from), None);
+        assert_eq!(watch.waits("bob", from), Some(Duration::from_secs(1)));
+        assert_eq!(watch.waits("alice", from), None);
+        assert_eq!(watch.waits("bob", "198.51.100.7"), None);
+        watch.now += Duration::from_secs(1);
+        assert_eq!(watch.waits("bob", from), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_name_that_is_guessed_from_everywhere_is_open_to_its_owner() {
-        let guard = guard(|login| login.failures_per_account = 60);
-        guard.succeeded(&guard.who("alice", address("198.51.100.7")));
+    #[test]
+    fn a_name_that_is_guessed_from_everywhere_is_open_to_its_owner() {
+        let watch = watch(|login| login.failures_per_account = 60);
+        watch.succeed("alice", "198.51.100.7");
         for number in 0..60 {
-            fail(&guard, "alice", &format!("203.0.113.{number}"), "guess");
+            watch.fail("alice", &format!("203.0.113.{number}"), "guess");
         }
-        assert!(waits(&guard, "alice", "203.0.113.200").is_some());
-        assert_eq!(waits(&guard, "alice", "198.51.100.7"), None);
-        assert_eq!(waits(&guard, "bob", "203.0.113.200"), None);
+        assert!(watch.waits("alice", "203.0.113.200").is_some());
+        assert_eq!(watch.waits("alice", "198.51.100.7"), None);
+        assert_eq!(watch.waits("bob", "203.0.113.200"), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn wrong_secrets_are_told_to_wait_after_so_many() {
-        let guard = guard(|login| login.failures_per_network = 2);
-        let from = address("203.0.113.9");
-        assert_eq!(guard.secret_failed(from), None);
-        assert_eq!(guard.secret_failed(from), None);
-        assert_eq!(guard.secret_failed(from), Some(Duration::from_secs(30)));
-        assert_eq!(guard.secret_failed(address("198.51.100.7")), None);
+    #[test]
+    fn wrong_secrets_are_told_to_wait_after_so_many() {
+        let watch = watch(|login| login.failures_per_network = 2);
+        let from = "203.0.113.9";
+        assert_eq!(watch.fail_secret(from), None);
+        assert_eq!(watch.fail_secret(from), None);
+        assert_eq!(watch.fail_secret(from), Some(Duration::from_secs(30)));
+        assert_eq!(watch.fail_secret("198.51.100.7"), None);
         assert_eq!(
-            waits(&guard, "alice", "203.0.113.9"),
+            watch.waits("alice", "203.0.113.9"),
             None,
             "passwords are others"
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_switched_off_counts_nothing() {
-        let guard = guard(|login| {
+    #[test]
+    fn what_is_switched_off_counts_nothing() {
+        let watch = watch(|login| {
             login.lockout_after = 0;
             login.failures_per_network = 0;
             login.failures_per_account = 0;
         });
         for guess in 0..1_000 {
-            fail(&guard, "alice", "203.0.113.9", &guess.to_string());
-            assert_eq!(guard.secret_failed(address("203.0.113.9")), None);
+            watch.fail("alice", "203.0.113.9", &guess.to_string());
+            assert_eq!(watch.fail_secret("203.0.113.9"), None);
         }
-        assert_eq!(waits(&guard, "alice", "203.0.113.9"), None);
+        assert_eq!(watch.waits("alice", "203.0.113.9"), None);
     }
 }
