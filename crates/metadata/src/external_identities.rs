@@ -168,18 +168,15 @@ pub async fn make_user(
     })
 }
 
-// The last one who may everything keeps that: nobody could give it to anybody again.
 static SET_SUPERUSER: Statement = statement!(
     "external_identities.set_superuser",
     [INT8, BOOL],
     "UPDATE account SET superuser = $2
-     WHERE account.id = $1 AND account.superuser <> $2
-         AND ($2 OR EXISTS (
-             SELECT FROM account AS other WHERE other.superuser AND other.state = 'active' AND other.id <> $1
-         ))",
+     WHERE account.id = $1 AND account.superuser <> $2",
 );
 
-/// Whether the account may everything from now on; false: nothing was changed.
+/// Whether the account may everything from now on; false: nothing was changed. That there is another one who may is its
+/// caller's to see to.
 pub async fn set_superuser(tx: &Tx, account: AccountId, superuser: bool) -> Result<bool, Error> {
     Ok(tx.execute(&SET_SUPERUSER, &[&account, &superuser]).await? == 1)
 }

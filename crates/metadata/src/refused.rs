@@ -34,6 +34,9 @@ pub enum Refused {
     /// Rights are somebody's who can log in.
     #[error("an organization has no rights but in its own namespace; its teams may have")]
     NotAPrincipal,
+    /// Each login judges all of them.
+    #[error("a robot has no more than 100 rules")]
+    TooManyRules,
     /// Neither a user nor a robot of the organization.
     #[error("a team's members are users, and robots of its organization")]
     NotAMember,
@@ -52,6 +55,8 @@ pub enum Noun {
     Account,
     /// An application token, by its number.
     Token,
+    /// A rule of a robot, by its number.
+    Rule,
     /// A team.
     Team,
     /// A member of a team.
@@ -76,6 +81,7 @@ impl fmt::Display for Noun {
             Self::Robot => "robot",
             Self::Account => "account",
             Self::Token => "token",
+            Self::Rule => "rule",
             Self::Team => "team",
             Self::Member => "member",
             Self::Group => "group",

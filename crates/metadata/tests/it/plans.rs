@@ -16,10 +16,6 @@ const WHOLE_INDEX: &[(&str, &str)] = &[
         "working tables of the recursion; no table of ours",
     ),
     (
-        "external_identities.set_superuser",
-        "the superusers, when a group makes or unmakes one",
-    ),
-    (
         "jobs.claim",
         "in the order of due times up to its limit; there are as many jobs as kinds",
     ),

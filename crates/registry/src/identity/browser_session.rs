@@ -25,7 +25,7 @@ impl Identity {
 
     /// Whose session it is; `None` where it has ended.
     pub async fn session(&self, hash: &SessionHash) -> Result<Option<SessionRow>, Error> {
-        let reader = self.router().read_list();
+        let reader = self.reader();
         Ok(browser_sessions::find(&reader, hash).await?)
     }
 

@@ -5,7 +5,8 @@
 
 use super::{Actor, Identity};
 use crate::{Error, Freshness};
-use portolan_metadata::accounts::AccountName;
+use portolan_metadata::Refused;
+use portolan_metadata::accounts::{self, AccountName};
 use portolan_metadata::audit::{self, Change};
 use portolan_metadata::external_identities::{self, PersonRow};
 use portolan_pg::Tx;
@@ -105,7 +106,7 @@ impl Identity {
         sign_up: SignUp,
         from: &From,
     ) -> Result<SignIn, Error> {
-        let reader = self.router().read_list();
+        let reader = self.reader();
         let found = external_identities::find(&reader, &person.provider, &person.subject).await?;
         if let Some(row) = found {
             if !row.active {
@@ -156,6 +157,8 @@ async fn change(
     from: &From,
 ) -> Result<Found, Error> {
     let (provider, subject) = (&person.provider, &person.subject);
+    // All superusers are locked before any account.
+    let may_fall = person.superuser == Some(false) && is_spare(tx, person).await?;
     let known = external_identities::lock(tx, provider, subject).await?;
     let row = match known {
         Some(row) => row,
@@ -181,6 +184,7 @@ async fn change(
         }
     }
     if let Some(superuser) = person.superuser
+        && (superuser || may_fall)
         && external_identities::set_superuser(tx, row.account, superuser).await?
     {
         let detail = json!({ "superuser": superuser, "provider": provider });
@@ -188,6 +192,22 @@ async fn change(
         audit::record(tx, &actor, &change).await?;
     }
     Ok(Found::Person(row))
+}
+
+/// Whether there is another superuser: the last one stays it, since nobody could give it to anybody again.
+async fn is_spare(tx: &Tx, person: &ExternalPerson) -> Result<bool, Error> {
+    let known = external_identities::find(tx, &person.provider, &person.subject).await?;
+    let Some(row) = known.filter(|row| row.superuser) else {
+        return Ok(false);
+    };
+    match accounts::keep_a_superuser(tx, &row.name).await {
+        Ok(()) => Ok(true),
+        Err(portolan_metadata::Error::Refused(Refused::LastSuperuser)) => {
+            tracing::warn!(account = %row.name, "`{}` is the last superuser, and stays it", row.name);
+            Ok(false)
+        }
+        Err(cause) => Err(cause.into()),
+    }
 }
 
 /// Somebody who comes for the first time.

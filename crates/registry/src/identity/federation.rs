@@ -3,10 +3,11 @@
 use super::{Actor, Identity};
 use crate::{Error, Freshness};
 use portolan_auth::{FederationRule, Pattern, PatternError};
-use portolan_metadata::AccountId;
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::audit::{self, Change};
-use portolan_metadata::federation::{self, NewRule, RULES_MAX, RuleRow};
+use portolan_metadata::federation::{self, LockedRobot, NewRule, RULES_MAX, RuleRow};
+use portolan_metadata::{AccountId, Noun, Refused};
+use portolan_pg::Tx;
 use serde_json::{Map, Value, json};
 
 /// A robot, and what its rules say.
@@ -24,32 +25,13 @@ pub struct FederatedRobot {
     pub freshness: Freshness,
 }
 
-/// Why a rule is not made or taken away.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RuleRefusal {
-    /// Nobody is called so.
-    #[error("there is no robot `{0}`")]
-    NoSuchRobot(AccountName),
-    /// It has as many as it may have.
-    #[error("robot `{0}` has {RULES_MAX} rules, and cannot have more")]
-    TooMany(AccountName),
-    /// The robot has no such rule.
-    #[error("robot `{robot}` has no rule {rule}")]
-    NoSuchRule {
-        /// Whose.
-        robot: AccountName,
-        /// Its number.
-        rule: i64,
-    },
-}
-
 impl Identity {
     /// The robot of that name with its rules; `None`: there is none.
     pub async fn federated_robot(
         &self,
         name: &AccountName,
     ) -> Result<Option<FederatedRobot>, Error> {
-        let reader = self.router().read_list();
+        let reader = self.reader();
         let Some(found) = federation::of_robot(&reader, name).await? else {
             return Ok(None);
         };
@@ -74,18 +56,19 @@ impl Identity {
     }
 
     /// Gives a robot a rule; returns its number.
+    ///
+    /// # Errors
+    /// [`Refused::Missing`], [`Refused::TooManyRules`]
     pub async fn add_federation_rule(
         &self,
         actor: &Actor,
         robot: &AccountName,
         rule: &FederationRule,
-    ) -> Result<Result<i64, RuleRefusal>, Error> {
+    ) -> Result<i64, Error> {
         let tx = self.begin().await?;
-        let Some(locked) = federation::lock(&tx, robot).await? else {
-            return Ok(Err(RuleRefusal::NoSuchRobot(robot.clone())));
-        };
+        let locked = locked(&tx, robot).await?;
         if usize::try_from(locked.rules).is_ok_and(|rules| rules >= RULES_MAX) {
-            return Ok(Err(RuleRefusal::TooMany(robot.clone())));
+            return Err(Error::Refused(Refused::TooManyRules));
         }
         let patterns = rule.claims.iter();
         let claims: Map<String, Value> = patterns
@@ -103,29 +86,33 @@ impl Identity {
         let change = Change::of("robot.add_rule", robot.as_str()).with(detail);
         audit::record(&tx, actor, &change).await?;
         self.finish(tx).await?;
-        Ok(Ok(id))
+        Ok(id)
     }
 
     /// Takes a robot's rule away. Tokens that were given for it last to their end.
+    ///
+    /// # Errors
+    /// [`Refused::Missing`]
     pub async fn remove_federation_rule(
         &self,
         actor: &Actor,
         robot: &AccountName,
         rule: i64,
-    ) -> Result<Result<(), RuleRefusal>, Error> {
+    ) -> Result<(), Error> {
         let tx = self.begin().await?;
-        let Some(locked) = federation::lock(&tx, robot).await? else {
-            return Ok(Err(RuleRefusal::NoSuchRobot(robot.clone())));
-        };
+        let locked = locked(&tx, robot).await?;
         if !federation::delete(&tx, locked.account, rule).await? {
-            let robot = robot.clone();
-            return Ok(Err(RuleRefusal::NoSuchRule { robot, rule }));
+            return Err(Error::Refused(Refused::missing(Noun::Rule, rule)));
         }
         let change = Change::of("robot.remove_rule", robot.as_str()).with(json!({ "rule": rule }));
         audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
-        Ok(Ok(()))
+        self.finish(tx).await
     }
+}
+
+async fn locked(tx: &Tx, robot: &AccountName) -> Result<LockedRobot, Error> {
+    let found = federation::lock(tx, robot).await?;
+    found.ok_or_else(|| Error::Refused(Refused::missing(Noun::Robot, robot)))
 }
 
 /// Why a rule in the database is none.

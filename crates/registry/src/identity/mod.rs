@@ -23,7 +23,7 @@ mod users;
 
 pub use audit::{Kept, Search};
 pub use external::{ExternalPerson, From, Person, SignIn, SignInRefusal, SignUp};
-pub use federation::{FederatedRobot, RuleRefusal};
+pub use federation::FederatedRobot;
 pub use keys::{Key, KeyPolicy, ROTATE_KEYS, Resealed, Retired, Rotation};
 pub use lockouts::{FORGET_FAILURES, LockoutRules};
 pub use portolan_metadata::audit::{Actor, Cursor, CursorError, Entry, Pull, PullRow};

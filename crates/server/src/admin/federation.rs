@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail};
 use portolan_auth::oidc::{Audience, IdToken};
 use portolan_auth::{Clock, FederationRule, Pattern, SystemClock};
 use portolan_metadata::accounts::AccountName;
-use portolan_registry::identity::Identity;
+use portolan_metadata::{Noun, Refused};
+use portolan_registry::Error;
+use portolan_registry::identity::{FederatedRobot, Identity};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,21 +80,26 @@ fn claim(text: &str) -> Result<(String, Pattern), String> {
 
 /// Runs one task.
 pub(super) async fn run(desk: &Desk, file: Option<&Path>, task: Task) -> anyhow::Result<()> {
-    let identity = &desk.identity;
+    let (identity, actor) = (&desk.identity, &desk.actor);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let issuers = || Issuers::new(&config::load(file, Need::Database)?.config, &clock);
     match task {
-        Task::List { robot } => list(desk, &robot).await,
-        Task::Add { robot, rule } => add(desk, &issuers()?, &robot, rule).await,
+        Task::List { robot } => {
+            let found = find(identity, &robot).await?;
+            desk.list(found.rules.iter().map(|(id, rule)| Rule::of(*id, rule)))
+        }
+        Task::Add { robot, rule } => {
+            let rule = rule.checked(&issuers()?)?;
+            let id = identity.add_federation_rule(actor, &robot, &rule).await?;
+            desk.done(format!("made rule {id} of `{robot}`"))
+        }
         Task::Remove { robot, rule } => {
-            identity
-                .remove_federation_rule(&desk.actor, &robot, rule)
-                .await??;
+            identity.remove_federation_rule(actor, &robot, rule).await?;
             desk.done(format!("removed rule {rule} of `{robot}`"))
         }
         Task::Test { robot, token_file } => {
             let token = read(&token_file)?;
-            let trial = trial(identity, &issuers()?, &robot, &token).await?;
+            let trial = trial(&find(identity, &robot).await?, &issuers()?, &token).await;
             desk.show(&trial)?;
             if !trial.admitted {
                 bail!("the token does not stand for `{robot}`");
@@ -102,42 +109,36 @@ pub(super) async fn run(desk: &Desk, file: Option<&Path>, task: Task) -> anyhow:
     }
 }
 
-async fn add(
-    desk: &Desk,
-    issuers: &Issuers,
-    robot: &AccountName,
-    rule: NewRule,
-) -> anyhow::Result<()> {
-    let NewRule {
-        issuer,
-        audience,
-        subject,
-        claims,
-    } = rule;
-    if !issuers.trusts(&issuer) {
-        bail!("`{issuer}` is not among `keyless.issuers`: no token of it would be looked at");
-    }
-    if audience.is_empty() {
-        bail!("the audience is empty");
-    }
-    let rule = FederationRule {
-        issuer,
-        audience,
-        subject,
-        claims: claims.into_iter().collect(),
-    };
-    let id = desk
-        .identity
-        .add_federation_rule(&desk.actor, robot, &rule)
-        .await??;
-    desk.done(format!("made rule {id} of `{robot}`"))
+async fn find(identity: &Identity, robot: &AccountName) -> anyhow::Result<FederatedRobot> {
+    let found = identity.federated_robot(robot).await?;
+    Ok(found.ok_or_else(|| Error::Refused(Refused::missing(Noun::Robot, robot)))?)
 }
 
-/// Rules as they are listed.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-struct Rules(Vec<Rule>);
+impl NewRule {
+    /// The rule, if its issuer's tokens would be looked at at all.
+    fn checked(self, issuers: &Issuers) -> anyhow::Result<FederationRule> {
+        let Self {
+            issuer,
+            audience,
+            subject,
+            claims,
+        } = self;
+        if !issuers.trusts(&issuer) {
+            bail!("`{issuer}` is not among `keyless.issuers`: no token of it would be looked at");
+        }
+        if audience.is_empty() {
+            bail!("the audience is empty");
+        }
+        Ok(FederationRule {
+            issuer,
+            audience,
+            subject,
+            claims: claims.into_iter().collect(),
+        })
+    }
+}
 
+/// A rule in a list.
 #[derive(Debug, Serialize)]
 struct Rule {
     id: i64,
@@ -162,33 +163,24 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rules {
+impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for rule in &self.0 {
-            let Rule {
-                id,
-                issuer,
-                audience,
-                subject,
-                claims,
-            } = rule;
-            writeln!(
-                f,
-                "{id}  issuer {issuer}  audience {audience}  subject {subject}"
-            )?;
-            for (name, pattern) in claims {
-                writeln!(f, "    {name} = {pattern}")?;
-            }
+        let Self {
+            id,
+            issuer,
+            audience,
+            subject,
+            claims,
+        } = self;
+        write!(
+            f,
+            "{id}\tissuer {issuer}\taudience {audience}\tsubject {subject}"
+        )?;
+        for (name, pattern) in claims {
+            write!(f, "\t{name} {pattern}")?;
         }
         Ok(())
     }
-}
-
-async fn list(desk: &Desk, robot: &AccountName) -> anyhow::Result<()> {
-    let found = desk.identity.federated_robot(robot).await?;
-    let found = found.with_context(|| format!("there is no robot `{robot}`"))?;
-    let rules = found.rules.iter().map(|(id, rule)| Rule::of(*id, rule));
-    desk.show(&Rules(rules.collect()))
 }
 
 /// What came of a token that was tried out.
@@ -223,30 +215,23 @@ impl fmt::Display for Trial {
     }
 }
 
-async fn trial(
-    identity: &Identity,
-    issuers: &Issuers,
-    robot: &AccountName,
-    token: &str,
-) -> anyhow::Result<Trial> {
-    let found = identity.federated_robot(robot).await?;
-    let found = found.with_context(|| format!("there is no robot `{robot}`"))?;
+async fn trial(robot: &FederatedRobot, issuers: &Issuers, token: &str) -> Trial {
     let mut faults = Vec::new();
-    if !found.active {
+    if !robot.active {
         faults.push("the robot is disabled or has expired, or its owner is disabled".to_owned());
     }
     let verified = match verify(issuers, token).await {
         Ok(verified) => verified,
         Err(cause) => {
             faults.push(cause.to_string());
-            return Ok(Trial {
+            return Trial {
                 admitted: false,
                 faults,
                 rules: Vec::new(),
-            });
+            };
         }
     };
-    if found.rules.is_empty() {
+    if robot.rules.is_empty() {
         faults.push("the robot has no rules".to_owned());
     }
     let judge = |(id, rule): &(i64, FederationRule)| {
@@ -257,12 +242,12 @@ async fn trial(
             miss: miss.map(|miss| miss.to_string()),
         }
     };
-    let rules: Vec<Judged> = found.rules.iter().map(judge).collect();
-    Ok(Trial {
-        admitted: found.active && rules.iter().any(|judged| judged.admits),
+    let rules: Vec<Judged> = robot.rules.iter().map(judge).collect();
+    Trial {
+        admitted: robot.active && rules.iter().any(|judged| judged.admits),
         faults,
         rules,
-    })
+    }
 }
 
 async fn verify(issuers: &Issuers, token: &str) -> Result<IdToken, portolan_auth::Error> {

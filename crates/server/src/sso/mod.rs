@@ -135,6 +135,11 @@ impl Sso {
         })))
     }
 
+    /// Whether anybody else may say who somebody is.
+    pub(crate) fn is_configured(&self) -> bool {
+        !self.0.providers.is_empty() || !self.0.keyless.0.is_empty()
+    }
+
     /// The provider of that name.
     pub(crate) fn provider(&self, name: &str) -> Option<&Provider> {
         self.0.providers.get(name)

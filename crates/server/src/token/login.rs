@@ -98,9 +98,14 @@ impl Auth {
         let claimed = Claimed::of(&login.name);
         match Shown::of(&claimed, login.password) {
             Shown::Secret(hash) => self.check_secret(&claimed, hash, client).await,
-            Shown::IdToken(token) => {
+            Shown::IdToken(token) if self.0.sso.is_configured() => {
                 self.check_id_token(&login.name, &claimed, &token, client)
                     .await
+            }
+            // Whose it is would be somebody else's to say, and nobody is configured: it is a secret like any other, and nobody's.
+            Shown::IdToken(token) => {
+                let hash = SecretHash::new(hash_secret(&token));
+                self.check_secret(&claimed, hash, client).await
             }
             Shown::Password(password) => {
                 self.check_password(login.name, claimed, password, client)
