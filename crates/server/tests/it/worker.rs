@@ -2,6 +2,7 @@
 
 use crate::app::{TestApp, repository};
 use portolan_testkit::children::{eventually, run};
+use portolan_testkit::image::Image;
 
 /// An upload that holds five bytes, as a target for more.
 async fn upload(app: &TestApp) -> String {
