@@ -6,7 +6,7 @@
 
 use crate::access::{Access, access_columns, access_from};
 use crate::accounts::AccountName;
-use crate::columns::{Parsed, parsed, parsed_opt};
+use crate::columns::parsed;
 use crate::statements::statement;
 use crate::{AccountId, Error, Role, Visibility};
 use portolan_oci::RepositoryName;
@@ -55,8 +55,8 @@ pub struct AccountFacts {
 /// Whose robot it is.
 #[derive(Debug, Clone)]
 pub struct OwnerFacts {
-    /// His name.
-    pub name: AccountName,
+    /// His name; of one that is being removed `~` and his id, as everywhere here.
+    pub name: String,
     /// Whether he may log in; where not, his robots may not.
     pub active: bool,
 }
@@ -65,7 +65,7 @@ pub struct OwnerFacts {
 #[derive(Debug, Clone)]
 pub struct NamespaceFacts {
     /// Whose it is.
-    pub owner: AccountName,
+    pub owner: String,
     /// Whether the account is that owner.
     pub is_own: bool,
     /// Whether nobody writes to it.
@@ -80,7 +80,7 @@ pub struct RepositoryFacts {
     /// Whether it takes writes.
     pub mode: Mode,
     /// Of a mirror: the account that mirrors.
-    pub mirror: Option<AccountName>,
+    pub mirror: Option<String>,
     /// Whether that is the account asked about.
     pub is_mirrored_by_account: bool,
 }
@@ -100,7 +100,7 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 pub struct TeamFacts {
     /// The organization it belongs to.
-    pub organization: AccountName,
+    pub organization: String,
     /// Its name in it; the grammar is the column's own.
     pub name: String,
     /// What its members are in the organization.
@@ -211,7 +211,7 @@ fn decode(row: &Row) -> Result<Facts, tokio_postgres::Error> {
             expired: row.try_get(at + 4)?,
             superuser: row.try_get(at + 5)?,
             read_only_superuser: row.try_get(at + 6)?,
-            owner: match parsed_opt(row, at + 7)? {
+            owner: match row.try_get(at + 7)? {
                 None => None,
                 Some(name) => Some(OwnerFacts {
                     name,
@@ -220,7 +220,7 @@ fn decode(row: &Row) -> Result<Facts, tokio_postgres::Error> {
             },
         }),
     };
-    let namespace = match parsed_opt(row, at + 9)? {
+    let namespace = match row.try_get(at + 9)? {
         None => None,
         Some(owner) => Some(NamespaceFacts {
             owner,
@@ -240,7 +240,7 @@ fn decode(row: &Row) -> Result<Facts, tokio_postgres::Error> {
                 "mirror" => Mode::Mirror,
                 _ => Mode::Normal,
             },
-            mirror: parsed_opt(row, at + 14)?,
+            mirror: row.try_get(at + 14)?,
             is_mirrored_by_account: row.try_get(at + 15)?,
         })
     } else {
@@ -259,14 +259,14 @@ fn decode(row: &Row) -> Result<Facts, tokio_postgres::Error> {
 }
 
 fn teams(row: &Row, first: usize) -> Result<Vec<TeamFacts>, tokio_postgres::Error> {
-    let organizations: Vec<Parsed<AccountName>> = row.try_get(first)?;
+    let organizations: Vec<String> = row.try_get(first)?;
     let names: Vec<String> = row.try_get(first + 1)?;
     let roles: Vec<&str> = row.try_get(first + 2)?;
     let own: Vec<bool> = row.try_get(first + 3)?;
     let permissions: Vec<Option<i16>> = row.try_get(first + 4)?;
     let mut teams = Vec::with_capacity(names.len());
     let mut rest = roles.into_iter().zip(own).zip(permissions);
-    for (Parsed(organization), name) in organizations.into_iter().zip(names) {
+    for (organization, name) in organizations.into_iter().zip(names) {
         // All arrays are of the same rows.
         let Some(((role, owns_namespace), permission)) = rest.next() else {
             break;

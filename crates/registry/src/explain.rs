@@ -185,7 +185,7 @@ struct Subject<'a> {
 enum Void<'a> {
     Disabled,
     Expired,
-    OwnerDisabled(&'a AccountName),
+    OwnerDisabled(&'a str),
 }
 
 impl Subject<'_> {
