@@ -4,6 +4,7 @@
 
 mod delete;
 mod mount;
+mod pulls;
 mod push;
 mod push_related;
 mod races;
