@@ -5,6 +5,7 @@
 mod delete;
 mod explain;
 mod mount;
+mod pulls;
 mod push;
 mod push_related;
 mod races;

@@ -116,6 +116,11 @@ impl Site {
         router(&self.database)
     }
 
+    /// The same by another address.
+    pub(crate) fn router_by(&self, url: &str) -> Router {
+        connect(endpoint(url), Vec::new())
+    }
+
     /// A way to the database and to its replicas.
     pub(crate) fn router_over(&self, replicas: &[PgReplica]) -> Router {
         let url = |replica: &PgReplica| endpoint(&replica.server().url(self.database.name()));
