@@ -92,7 +92,7 @@ fn apart(one: Duration, other: Duration) -> f64 {
     } else {
         (other, one)
     };
-    (more - less).as_secs_f64() / less.as_secs_f64()
+    more.abs_diff(less).as_secs_f64() / less.as_secs_f64()
 }
 
 /// Asks in turns, `count` times each; the nth request is made from its number.
@@ -118,7 +118,7 @@ async fn alike(what: &str, count: usize, one: impl Fn(usize) -> Ask, other: impl
         }
         let (a, b) = (median(&mut ones), median(&mut others));
         let apart = apart(a, b);
-        println!(
+        eprintln!(
             "{what}: {a:?} and {b:?} of {} each, {:.1} % apart",
             ones.len(),
             apart * 100.0
