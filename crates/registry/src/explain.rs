@@ -137,14 +137,13 @@ impl Explanation {
 impl Identity {
     /// What `account` may do in a repository, and why; of `None`, what anybody may. `None`: there is no such account.
     ///
-    /// As of now, on the primary.
+    /// As of now: everything acknowledged before is seen.
     pub async fn explain(
         &self,
         account: Option<&AccountName>,
         repository: &RepositoryName,
     ) -> Result<Option<Explanation>, Error> {
-        let reader = self.router().read_primary().await?;
-        let facts = explain::facts(&reader, account, repository).await?;
+        let facts = explain::facts(&self.reader(), account, repository).await?;
         Ok(facts.map(|facts| explained(&facts, repository)))
     }
 }

@@ -101,6 +101,11 @@ impl Registry {
         &self.0.limits
     }
 
+    /// The way to change who there is.
+    pub fn identity(&self) -> identity::Identity {
+        identity::Identity::new(self.0.router.clone())
+    }
+
     fn router(&self) -> &Router {
         &self.0.router
     }

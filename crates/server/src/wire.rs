@@ -4,17 +4,19 @@ use crate::config::{
     ByteSize, Config, Database, Encryption, Freshness, OnPrimaryLoss, Role, S3, StoreKind,
 };
 use crate::layer::Challenger;
+use crate::sso::{self, Sso};
 use crate::token::{self, Auth};
 use crate::v2;
 use anyhow::Context as _;
 use axum::extract::FromRef;
-use portolan_auth::SystemClock;
+use portolan_auth::{Clock, SystemClock};
 use portolan_blobs::{
     BlobStore, ByteBudget, DirectoryStore, PartSchedule, S3Credentials, S3Encryption, S3Endpoint,
     S3Settings, S3Store,
 };
 use portolan_metadata::stores::{self, NewStore};
 use portolan_pg::{Endpoint, FloorPolicy, FreshnessMode, LanePolicy, Policy, Router};
+use portolan_registry::identity::Identity;
 use portolan_registry::upload::{UploadSettings, Uploads};
 use portolan_registry::{Limits, Parts, Registry, SparseImages, Stores};
 use rand::rngs::{StdRng, SysRng};
@@ -34,6 +36,8 @@ pub(crate) struct App {
     pub(crate) challenger: Challenger,
     /// The knobs of `/v2`.
     pub(crate) settings: v2::Settings,
+    /// Who else may say who somebody is.
+    pub(crate) sso: Sso,
 }
 
 impl FromRef<App> for Registry {
@@ -51,6 +55,12 @@ impl FromRef<App> for Auth {
 impl FromRef<App> for Challenger {
     fn from_ref(app: &App) -> Self {
         app.challenger.clone()
+    }
+}
+
+impl FromRef<App> for Sso {
+    fn from_ref(app: &App) -> Self {
+        app.sso.clone()
     }
 }
 
@@ -191,13 +201,25 @@ pub(crate) async fn app(
         .key
         .as_ref()
         .context("`secrets.key` is not set")?;
+    let seal = Arc::new(key.seal_key()?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let sso = Sso::new(sso::Parts {
+        config,
+        identity: Identity::new(router.clone()),
+        seal: Arc::clone(&seal),
+        clock: Arc::clone(&clock),
+        random: StdRng::from_rng(random),
+    })?;
     let auth = Auth::start(token::Parts {
         router: router.clone(),
-        seal: Arc::new(key.seal_key()?),
+        seal,
         service: config.tokens.service.as_str().into(),
         lifetime: config.tokens.lifetime,
         max_stale: config.database.max_stale,
-        clock: Arc::new(SystemClock),
+        login: config.login.clone(),
+        processes: processes(config),
+        clock,
+        sso: sso.clone(),
         random: StdRng::from_rng(random),
     })
     .await?;
@@ -216,6 +238,7 @@ pub(crate) async fn app(
         challenger: auth.challenger().clone(),
         auth,
         settings,
+        sso,
     })
 }
 

@@ -10,6 +10,7 @@ use tokio_postgres::types::Type;
 
 /// Statements that read a whole index in its order, and why they may.
 const WHOLE_INDEX: &[(&str, &str)] = &[
+    ("accounts.lock_superusers", "the index has superusers alone"),
     (
         "blobs.find_readable",
         "working tables of the recursion; no table of ours",
@@ -231,6 +232,8 @@ const MANY_ROWS: &str = "
     INSERT INTO permission (repository_id, team_id, role) SELECT id, id % 2000 + 1, 2 FROM repository;
     INSERT INTO credential (account_id, kind, secret_hash)
         SELECT id, 'application', sha256(id::text::bytea) FROM account WHERE kind = 'user';
+    INSERT INTO lockout (account_id, address, last_attempt)
+        SELECT id, '203.0.113.9', '' FROM account WHERE kind = 'user';
     ANALYZE;
     SET plan_cache_mode = force_generic_plan; SET jit = off";
 
@@ -282,7 +285,6 @@ type Pinned = (
 );
 
 const PINNED: &[Pinned] = &[
-    ("accounts.credential_by_name", &["name"], &["account"]),
     (
         "access.resolve",
         &["path", "namespace", "account", "generation", "credential"],
@@ -307,6 +309,16 @@ const PINNED: &[Pinned] = &[
             "repository",
             "repository_blob",
         ],
+    ),
+    (
+        "credentials.by_secret",
+        &["secret"],
+        &["account", "credential"],
+    ),
+    (
+        "lockouts.password_by_name",
+        &["name", "network"],
+        &["account", "lockout"],
     ),
     (
         "manifest_contents.payload",
@@ -363,7 +375,8 @@ const PINNED: &[Pinned] = &[
 /// and 2,000 others too.
 const PULLS: &str = "
     SELECT r.path, n.name AS namespace, a.id AS account, a.generation, 'latest' AS tag,
-           m.digest AS manifest, b.digest AS blob, a.name, 0::bigint AS seconds, NULL::bigint AS credential
+           m.digest AS manifest, b.digest AS blob, a.name, 0::bigint AS seconds, NULL::bigint AS credential,
+           sha256(a.id::text::bytea) AS secret, '203.0.113.9'::inet AS network
     FROM account a
     JOIN namespace n ON n.owner_account_id = a.id
     JOIN repository r ON r.namespace_id = n.id AND r.path LIKE '%/app3'

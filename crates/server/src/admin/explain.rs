@@ -1,13 +1,11 @@
 //! `portolan admin explain`. Exit codes: 0 it is allowed, 1 it is not (or could not be found out).
 
-use crate::output::{self, Format};
+use super::desk::Desk;
 use anyhow::anyhow;
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::{Access, PrincipalState, Writable};
 use portolan_oci::RepositoryName;
-use portolan_pg::Router;
 use portolan_registry::explain::{Explanation, Finding, Wanted};
-use portolan_registry::identity::Identity;
 use serde::Serialize;
 use std::fmt;
 use std::process::ExitCode;
@@ -22,9 +20,6 @@ pub(crate) struct Question {
     action: Choice,
     /// Where, such as `acme/app`; it need not be there.
     repository: RepositoryName,
-    /// How to print it.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
 }
 
 /// What somebody would do.
@@ -55,14 +50,15 @@ impl From<Choice> for Wanted {
 const ANONYMOUS: &str = "anonymous";
 
 /// Answers one question.
-pub(super) async fn run(router: &Router, question: Question) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(desk: &Desk, question: Question) -> anyhow::Result<ExitCode> {
     let account = (question.account.as_str() != ANONYMOUS).then_some(&question.account);
-    let explanation = Identity::new(router.clone())
+    let explanation = desk
+        .identity
         .explain(account, &question.repository)
         .await?
         .ok_or_else(|| anyhow!("there is no account `{}`", question.account))?;
     let report = Report::of(&explanation, question.action.into());
-    output::print(&report, question.output)?;
+    desk.show(&report)?;
     Ok(if report.allowed {
         ExitCode::SUCCESS
     } else {

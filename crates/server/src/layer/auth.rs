@@ -4,13 +4,16 @@
 //! decides. Credentials that are wrong end it here, before any work. A token costs a hash and a look into a
 //! cache; its holder's rights, and whether the account still exists, are again the resolving statement's.
 
+use super::origin::Origin;
 use crate::token::{self, Auth, Authorization};
 use crate::v2;
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use portolan_metadata::{AccountId, CredentialId, Principal};
 use portolan_registry::Caller;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Puts the [`Caller`] into the request's extensions, or answers 401 (429, 503) itself.
@@ -19,7 +22,11 @@ pub(crate) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match caller(&auth, request.headers()).await {
+    let origin: Option<&Origin> = request.extensions().get();
+    let client = origin
+        .expect("the layer of origins is around this one")
+        .client;
+    match caller(&auth, request.headers(), client).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -33,11 +40,11 @@ pub(crate) async fn authenticate(
     }
 }
 
-async fn caller(auth: &Auth, headers: &axum::http::HeaderMap) -> Result<Caller, token::Error> {
+async fn caller(auth: &Auth, headers: &HeaderMap, client: IpAddr) -> Result<Caller, token::Error> {
     match Authorization::of(headers)? {
         Authorization::None => Ok(Caller::anonymous()),
         Authorization::Basic(login) => {
-            let account = auth.check(login).await?;
+            let account = auth.check(login, client).await?;
             Ok(Caller::with_password(account.principal()))
         }
         Authorization::Bearer(text) => {

@@ -1,7 +1,7 @@
 //! The `Authorization` header (RFC 9110 section 11.6.2): Bearer (RFC 6750) or Basic (RFC 7617).
 
 use super::Error;
-use super::account::Login;
+use super::login::Login;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -12,12 +12,16 @@ pub(crate) enum Kind {
     SweepUploads,
     /// Deletes objects whose quarantine is over.
     DeleteObjects,
+    /// Deletes wrong passwords that are forgotten.
+    SweepLockouts,
 }
 
 /// Uploads ended in one transaction, with their keys: milliseconds.
 const UPLOADS: u32 = 100;
 /// Objects deleted at a time: one call to S3 takes as many.
 const OBJECTS: u32 = 1_000;
+/// Lock-outs deleted in one statement: milliseconds.
+const LOCKOUTS: usize = 1_000;
 
 /// What one batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +34,15 @@ pub(crate) struct Batch {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::SweepUploads, Self::DeleteObjects];
+    pub(crate) const ALL: [Self; 3] =
+        [Self::SweepUploads, Self::DeleteObjects, Self::SweepLockouts];
 
     /// The name in the table, in logs and as a label.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SweepUploads => "sweep-uploads",
             Self::DeleteObjects => "delete-objects",
+            Self::SweepLockouts => "sweep-lockouts",
         }
     }
 
@@ -45,11 +51,12 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// How long after it found nothing more to do it looks again. What these two remove is a day old, so a few minutes
+    /// How long after it found nothing more to do it looks again. What these remove is a day old, so a few minutes
     /// more or less are nothing; each look is one short statement.
     pub(crate) fn period(self) -> Duration {
         match self {
             Self::SweepUploads | Self::DeleteObjects => Duration::from_mins(5),
+            Self::SweepLockouts => Duration::from_hours(1),
         }
     }
 
@@ -61,6 +68,13 @@ impl Kind {
                 Ok(Batch {
                     done,
                     more: done >= u64::from(UPLOADS),
+                })
+            }
+            Self::SweepLockouts => {
+                let done = registry.identity().sweep_lockouts(LOCKOUTS).await?;
+                Ok(Batch {
+                    done,
+                    more: done >= LOCKOUTS as u64,
                 })
             }
             Self::DeleteObjects => {

@@ -438,7 +438,8 @@ async fn somebody_tries_the_password_of_a_fresh_installation() {
         .await
         .unwrap();
     assert_eq!(row.get::<_, i64>(0), 0, "a new database knows nobody");
-    let app = TestApp::shared().await;
+    // Its own: others would be shut out with it.
+    let app = TestApp::start().await;
     for (name, password) in [
         (ADMIN, "admin"),
         (ADMIN, "password"),
