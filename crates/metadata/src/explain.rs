@@ -33,6 +33,10 @@ pub struct Facts {
 
 /// An account, as far as decisions look at it.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that stand beside each other"
+)]
 pub struct AccountFacts {
     /// Which.
     pub id: AccountId,

@@ -55,7 +55,7 @@ pub async fn find(
     provider: &str,
     subject: &str,
 ) -> Result<Option<PersonRow>, Error> {
-    decoded(db.query_opt(&FIND, &[&provider, &subject]).await?)
+    decoded(db.query_opt(&FIND, &[&provider, &subject]).await?.as_ref())
 }
 
 static LOCK: Statement = statement!(
@@ -66,7 +66,7 @@ static LOCK: Statement = statement!(
 
 /// The same, and nobody else changes what his groups give him before this transaction ends.
 pub async fn lock(tx: &Tx, provider: &str, subject: &str) -> Result<Option<PersonRow>, Error> {
-    decoded(tx.query_opt(&LOCK, &[&provider, &subject]).await?)
+    decoded(tx.query_opt(&LOCK, &[&provider, &subject]).await?.as_ref())
 }
 
 // Who can have his tokens ended by an address has shown that it is his.
@@ -82,12 +82,11 @@ static LOCK_BY_EMAIL: Statement = statement!(
 
 /// The user who has shown that this address is his.
 pub async fn lock_by_email(tx: &Tx, email: &str) -> Result<Option<PersonRow>, Error> {
-    decoded(tx.query_opt(&LOCK_BY_EMAIL, &[&email]).await?)
+    decoded(tx.query_opt(&LOCK_BY_EMAIL, &[&email]).await?.as_ref())
 }
 
-fn decoded(row: Option<Row>) -> Result<Option<PersonRow>, Error> {
-    row.as_ref()
-        .map(person)
+fn decoded(row: Option<&Row>) -> Result<Option<PersonRow>, Error> {
+    row.map(person)
         .transpose()
         .map_err(Error::decoding("account"))
 }

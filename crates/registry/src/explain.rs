@@ -137,14 +137,13 @@ impl Explanation {
 impl Identity {
     /// What `account` may do in a repository, and why; of `None`, what anybody may. `None`: there is no such account.
     ///
-    /// As of now, on the primary.
+    /// As of now: everything acknowledged before is seen.
     pub async fn explain(
         &self,
         account: Option<&AccountName>,
         repository: &RepositoryName,
     ) -> Result<Option<Explanation>, Error> {
-        let reader = self.router().read_primary().await?;
-        let facts = explain::facts(&reader, account, repository).await?;
+        let facts = explain::facts(&self.reader(), account, repository).await?;
         Ok(facts.map(|facts| explained(&facts, repository)))
     }
 }
@@ -287,23 +286,23 @@ impl Subject<'_> {
             .teams
             .iter()
             .filter_map(|team| Some((team.permission?, named(team))));
-        let given: Vec<(Role, String)> = own.into_iter().chain(of_teams).collect();
-        let because = if given.is_empty() {
+        let named_by: Vec<(Role, String)> = own.into_iter().chain(of_teams).collect();
+        let because = if named_by.is_empty() {
             format!("none names {}", self.name_and_teams())
         } else {
-            let each = given
+            let each = named_by
                 .iter()
                 .map(|(role, whom)| format!("{} for {whom}", role.as_str()));
             each.collect::<Vec<_>>().join(", ")
         };
-        let gives = given
+        let gives = named_by
             .iter()
             .map(|(role, _)| *role)
             .max()
             .unwrap_or(Role::None);
         Finding {
             gives,
-            ..Finding::of(Rule::Permission, !given.is_empty(), because)
+            ..Finding::of(Rule::Permission, !named_by.is_empty(), because)
         }
     }
 

@@ -17,7 +17,7 @@ const BYTES_MAX: usize = 32 * 1024;
 const SUBJECT_MAX: usize = 1024;
 
 /// The end of time for a claim: years that no sum with the leeway overflows.
-const SECONDS_MAX: f64 = (1_u64 << 40) as f64;
+const SECONDS_MAX: f64 = 1e12;
 
 /// For whom a token must have been made.
 #[derive(Debug, Clone, Copy)]

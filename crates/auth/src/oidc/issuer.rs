@@ -143,7 +143,10 @@ impl Issuer {
             return known.ok_or_else(|| self.unreachable());
         }
         *last = Some(now);
-        let known = match (self.load(now).await, known) {
+        let loaded = self.load(now).await;
+        // Those who have waited for a slow answer shall not each wait for another.
+        *last = Some(self.clock.now());
+        let known = match (loaded, known) {
             (Ok(loaded), _) => Arc::new(loaded),
             (Err(cause), Some(known)) => {
                 let issuer = &self.url;

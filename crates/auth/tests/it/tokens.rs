@@ -84,8 +84,8 @@ impl Fixture {
             },
         ];
         let tokens = requests.map(|request| {
-            let signed = runtime.block_on(signer.sign(request, &mut rng)).unwrap();
-            signed.text.expose_secret().to_owned()
+            let made = runtime.block_on(signer.sign(request, &mut rng)).unwrap();
+            made.text.expose_secret().to_owned()
         });
         Self {
             runtime,
@@ -174,7 +174,7 @@ impl Change {
         let mut parts: Vec<String> = text.split('.').map(str::to_owned).collect();
         match self {
             Self::Replace(at, letter) if !letters.is_empty() => {
-                letters[at.index(text.chars().count())] = *letter
+                letters[at.index(text.chars().count())] = *letter;
             }
             Self::Remove(at) if !letters.is_empty() => {
                 letters.remove(at.index(text.chars().count()));

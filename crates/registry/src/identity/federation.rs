@@ -42,7 +42,7 @@ impl Identity {
                 Ok(rule) => rules.push((id, rule)),
                 // It admits nobody.
                 Err(cause) => {
-                    tracing::error!(rule = id, %cause, "rule {id} cannot be read: {cause}")
+                    tracing::error!(rule = id, %cause, "rule {id} cannot be read: {cause}");
                 }
             }
         }

@@ -58,7 +58,7 @@ impl Identity {
     }
 
     /// Someone to ask for what is listed and shown, everything acknowledged before included.
-    fn reader(&self) -> Reader {
+    pub(crate) fn reader(&self) -> Reader {
         self.router.read_list()
     }
 

@@ -13,6 +13,7 @@ use portolan_metadata::accounts::AccountName;
 use portolan_metadata::{AccountId, Principal, Role, Writable, explain};
 use portolan_registry::explain::{Explanation, Rule, Wanted, explained};
 use portolan_registry::identity::Identity;
+use std::fmt::Write as _;
 use world::World;
 
 /// As many as take a few seconds; the decision itself is held against the model in far more.
@@ -118,11 +119,13 @@ async fn a_refusal_says_what_is_missing() {
         let explanation = asked(&site, account, path).await;
         let verdict = explanation.verdict(wanted);
         let word = if verdict.allowed { "yes" } else { "no" };
-        said.push_str(&format!(
-            "{account} {} {path}: {word}: {}\n",
+        writeln!(
+            said,
+            "{account} {} {path}: {word}: {}",
             wanted.as_str(),
             verdict.reason
-        ));
+        )
+        .unwrap();
     }
     assert_eq!(
         said,

@@ -50,12 +50,14 @@ impl Refusal {
         match self {
             Self::NoSuchProvider => StatusCode::NOT_FOUND,
             Self::ReturnTo | Self::NotBegun | Self::Form => StatusCode::BAD_REQUEST,
-            Self::ByProvider(_) | Self::Person(_) => StatusCode::FORBIDDEN,
-            Self::Auth(AuthError::IdToken(_) | AuthError::CodeRefused(_)) => StatusCode::FORBIDDEN,
+            Self::ByProvider(_)
+            | Self::Person(_)
+            | Self::Auth(AuthError::IdToken(_) | AuthError::CodeRefused(_)) => {
+                StatusCode::FORBIDDEN
+            }
             Self::Auth(AuthError::IssuerUnreachable(_) | AuthError::IssuerBroken { .. }) => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::Auth(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Self::SignedOut => StatusCode::UNAUTHORIZED,
             Self::Registry(
@@ -63,7 +65,7 @@ impl Refusal {
                 | RegistryError::Overloaded { .. }
                 | RegistryError::ReadOnly { .. },
             ) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Registry(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Auth(_) | Self::Registry(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

@@ -137,7 +137,7 @@ impl Provider {
                 Some(groups.filter(usable).map(str::to_owned).collect())
             }
             Some(Value::String(one)) => {
-                let one = Some(one.as_str()).filter(|one| usable(&one));
+                let one = Some(one.as_str()).filter(usable);
                 Some(one.map(str::to_owned).into_iter().collect())
             }
             // Said elsewhere, because they are too many (OpenID Connect Core 1.0 section 5.6.2): not none.

@@ -76,4 +76,74 @@ mod tests {
             assert!(bad.parse::<ReturnTo>().is_err(), "{bad:?}");
         }
     }
+
+    /// With all that may be wrong, read as browsers read it.
+    mod hostile {
+        use super::super::ReturnTo;
+        use crate::fuzz::check;
+        use proptest::collection::vec;
+        use proptest::prelude::*;
+        use url::Url;
+
+        fn text() -> impl Strategy<Value = String> {
+            let piece = prop_oneof![
+                prop::sample::select(vec![
+                    "/",
+                    "//",
+                    "\\",
+                    ".",
+                    "..",
+                    "%2f",
+                    "%5c",
+                    "@",
+                    ":",
+                    "?",
+                    "#",
+                    "&",
+                    "\t",
+                    "\n",
+                    "\r",
+                    " ",
+                    "\u{0}",
+                    "evil.example",
+                    "https:",
+                    "javascript:",
+                    "auth",
+                    "oidc",
+                    "\u{ff0f}",
+                    "[::1]",
+                    ";",
+                    "%",
+                ])
+                .prop_map(str::to_owned),
+                "[a-z0-9]{1,6}",
+                "\\PC{0,3}",
+            ];
+            let pieces = vec(piece, 0..10).prop_map(|pieces| pieces.concat());
+            prop_oneof![pieces.clone(), pieces.prop_map(|rest| format!("/{rest}"))]
+        }
+
+        #[test]
+        fn a_browser_stays_at_this_registry_wherever_it_is_sent() {
+            let base =
+                Url::parse("https://registry.example:8443/auth/oidc/corp/callback?code=x").unwrap();
+            check(&text(), |text| {
+                let Ok(target) = text.parse::<ReturnTo>() else {
+                    return;
+                };
+                let reached = base.join(target.as_str()).unwrap();
+                assert_eq!(reached.origin(), base.origin(), "`{text}`");
+                assert_eq!(
+                    (reached.username(), reached.password()),
+                    ("", None),
+                    "`{text}`"
+                );
+                // A header's value, and no more of them.
+                assert!(
+                    axum::http::HeaderValue::try_from(target.as_str()).is_ok(),
+                    "`{text}`"
+                );
+            });
+        }
+    }
 }

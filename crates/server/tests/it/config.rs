@@ -111,6 +111,9 @@ fn what_is_in_effect_is_printed_without_secrets() {
     [jobs]
     concurrency = 2
 
+    [keyless]
+    issuers = []
+
     [limits]
     blob_cache = "16MiB"
     manifest = "4MiB"
@@ -131,6 +134,8 @@ fn what_is_in_effect_is_printed_without_secrets() {
     lockout_max = "15m"
 
     [mail]
+
+    [oidc]
 
     [secrets]
     key = "[redacted]"

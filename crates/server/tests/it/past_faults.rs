@@ -21,6 +21,7 @@ use crate::app::{
     unique,
 };
 use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use portolan_oci::Digest;
 use portolan_testkit::client::Client;
 use portolan_testkit::image::{Blob, Image, ManifestFile};
@@ -353,7 +354,7 @@ async fn somebody_writes_sql_where_a_text_is_asked_for() {
         "zz\u{0}'",
         "\u{2019}",
     ] {
-        let text: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let text = percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string();
         let found = user
             .get(&format!("/v1/search?q={text}"))
             .await
@@ -437,7 +438,8 @@ async fn somebody_tries_the_password_of_a_fresh_installation() {
         .await
         .unwrap();
     assert_eq!(row.get::<_, i64>(0), 0, "a new database knows nobody");
-    let app = TestApp::shared().await;
+    // Its own: others would be shut out with it.
+    let app = TestApp::start().await;
     for (name, password) in [
         (ADMIN, "admin"),
         (ADMIN, "password"),

@@ -26,6 +26,8 @@ struct Site {
     keys: Arc<Mutex<Option<Value>>>,
     configuration: Arc<Mutex<Option<Value>>>,
     asked: Arc<AtomicUsize>,
+    /// Goes on by a minute with each answer.
+    slow: Arc<Mutex<Option<Arc<ManualClock>>>>,
 }
 
 impl Fetch for Site {
@@ -33,6 +35,9 @@ impl Fetch for Site {
         let found = match ask.url.as_str() {
             "https://id.example.com/realm/.well-known/openid-configuration" => {
                 self.asked.fetch_add(1, Ordering::SeqCst);
+                if let Some(clock) = &*self.slow.lock().unwrap() {
+                    clock.advance(Duration::from_mins(1));
+                }
                 self.configuration.lock().unwrap().clone()
             }
             KEYS => self.keys.lock().unwrap().clone(),
@@ -227,9 +232,9 @@ async fn no_algorithm_but_the_keys_own_and_no_key_but_the_issuers() {
 
 #[tokio::test]
 async fn what_a_token_must_say_is_checked() {
+    use IdTokenFault as Fault;
     let key = Pair::new("a");
     let fixture = Fixture::new(&[key.jwk()]);
-    use IdTokenFault as Fault;
     for (claims, expected) in [
         (
             with("iss", json!("https://evil.example")),
@@ -389,6 +394,21 @@ async fn an_issuer_that_was_never_there_is_asked_once_in_five_seconds() {
 }
 
 #[tokio::test]
+async fn those_who_waited_for_a_slow_issuer_do_not_each_ask_it_again() {
+    let (key, invented) = (Pair::new("a"), Pair::new("invented"));
+    let fixture = Fixture::new(&[key.jwk()]);
+    let forever = with("exp", json!(NOW + 1_000_000));
+    assert!(fixture.verify(&key.token(&forever)).await.is_ok());
+    fixture.clock.advance(LOOKUP_INTERVAL);
+    *fixture.site.slow.lock().unwrap() = Some(Arc::clone(&fixture.clock));
+    for _ in 0..10 {
+        let fault = fixture.fault(&invented.token(&forever)).await;
+        assert_eq!(fault, IdTokenFault::UnknownKey);
+    }
+    assert_eq!(fixture.site.asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
 async fn a_configuration_that_speaks_for_another_is_not_believed() {
     let key = Pair::new("a");
     for configuration in [
@@ -406,6 +426,9 @@ async fn a_configuration_that_speaks_for_another_is_not_believed() {
         assert!(broken, "{configuration}: {refused:?}");
     }
 }
+
+type Change = fn(&mut FederationRule);
+type Expected = fn(&RuleMiss) -> bool;
 
 #[tokio::test]
 async fn every_condition_of_a_rule_must_be_met() {
@@ -429,8 +452,7 @@ async fn every_condition_of_a_rule_must_be_met() {
         .into(),
     };
     assert_eq!(rule.judge(&token), Ok(()));
-    type Change = fn(&mut FederationRule);
-    let changes: [(Change, fn(&RuleMiss) -> bool); 5] = [
+    let changes: [(Change, Expected); 5] = [
         (
             |rule| rule.issuer = "https://other.example".to_owned(),
             |miss| matches!(miss, RuleMiss::Issuer { .. }),

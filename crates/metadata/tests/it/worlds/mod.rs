@@ -66,7 +66,7 @@ async fn every_statement_decides_as_the_rules_say_whatever_the_world() {
     let db = database().await;
     let (mut asked, mut roles) = (0, BTreeMap::<String, usize>::new());
     let seeds = seeds();
-    println!("worlds with seeds {seeds:?}");
+    eprintln!("worlds with seeds {seeds:?}");
     for seed in seeds.clone() {
         let world = load(&db, seed).await;
         let cases = ask::cases(&world);
@@ -88,7 +88,7 @@ async fn every_statement_decides_as_the_rules_say_whatever_the_world() {
                 .or_default() += 1;
         }
     }
-    println!("{asked} questions to each of six statements: {roles:#?}");
+    eprintln!("{asked} questions to each of six statements: {roles:#?}");
     if seeds.end - seeds.start >= WORLDS {
         // None of them stands for a case that never came.
         let common = roles.values().filter(|count| **count >= 20).count();
@@ -206,7 +206,7 @@ fn parts(principal: &Principal) -> (Option<i64>, Option<i64>, Option<i64>) {
         } => (
             Some(id.get()),
             Some(*generation),
-            credential.map(|credential| credential.get()),
+            credential.map(portolan_metadata::CredentialId::get),
         ),
     }
 }
@@ -235,7 +235,7 @@ async fn a_statement_with_any_one_thing_wrong_is_found() {
         }
         left = survivors;
     }
-    println!("found, and by which world: {found:#?}");
+    eprintln!("found, and by which world: {found:#?}");
     let left: Vec<_> = left
         .iter()
         .map(|(statement, wrong, _)| format!("`{statement}`: {wrong}"))

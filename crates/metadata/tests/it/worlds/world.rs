@@ -349,10 +349,14 @@ impl World {
     /// The statements that replace whatever world was there.
     pub(crate) fn sql(&self) -> String {
         let mut sql = String::from("BEGIN; TRUNCATE account, gc_queue CASCADE;\n");
-        let mut say = |text: std::fmt::Arguments<'_>| {
-            sql.write_fmt(text)
-                .expect("writing to a string does not fail");
-        };
+        self.write_accounts(&mut sql);
+        self.write_repositories(&mut sql);
+        self.write_rights(&mut sql);
+        sql.push_str("COMMIT;");
+        sql
+    }
+
+    fn write_accounts(&self, sql: &mut String) {
         for account in &self.accounts {
             let Account {
                 id,
@@ -365,7 +369,7 @@ impl World {
                 owner,
                 end,
             } = account;
-            say(format_args!(
+            say(sql, format_args!(
                 "INSERT INTO account (id, name, kind, state, generation, superuser, read_only_superuser, owner_id, expires_at)
                  OVERRIDING SYSTEM VALUE VALUES
                  ({id}, '{name}', '{kind}', '{state}', {generation}, {superuser}, {read_only_superuser}, {}, {});\n",
@@ -381,11 +385,14 @@ impl World {
         } in &self.namespaces
         {
             let mode = if *read_only { "read_only" } else { "normal" };
-            say(format_args!(
+            say(sql, format_args!(
                 "INSERT INTO namespace (id, name, owner_account_id, mode) OVERRIDING SYSTEM VALUE VALUES
                  ({id}, '{name}', {owner}, '{mode}');\n"
             ));
         }
+    }
+
+    fn write_repositories(&self, sql: &mut String) {
         for repository in &self.repositories {
             let Repository {
                 id,
@@ -403,7 +410,7 @@ impl World {
                 format!("'~{id}', 'removing', now(), '{path}'")
             };
             let visibility = if *public { "public" } else { "private" };
-            say(format_args!(
+            say(sql, format_args!(
                 "INSERT INTO repository (id, namespace_id, path, state, removed_at, removed_path, visibility, mode, mirror_account_id)
                  OVERRIDING SYSTEM VALUE VALUES ({id}, {namespace}, {state}, '{visibility}', '{mode}', {});
                  INSERT INTO manifest (id, repository_id, size_total, payload_size, layer_count, media_type_id, digest)
@@ -414,17 +421,20 @@ impl World {
             for blob in blobs {
                 // The first two by a manifest, the others by a link.
                 match blob {
-                    0 | 1 => say(format_args!(
+                    0 | 1 => say(sql, format_args!(
                         "INSERT INTO manifest_blob (repository_id, blob_id, manifest_id) SELECT {id}, blob.id, {id}
                          FROM blob WHERE blob.storage_key = '{}';\n", BLOBS[*blob]
                     )),
-                    _ => say(format_args!(
+                    _ => say(sql, format_args!(
                         "INSERT INTO repository_blob (repository_id, blob_id, expires_at)
                          SELECT {id}, blob.id, now() + interval '1 day' FROM blob WHERE blob.storage_key = '{}';\n", BLOBS[*blob]
                     )),
                 }
             }
         }
+    }
+
+    fn write_rights(&self, sql: &mut String) {
         for Team {
             id,
             organization,
@@ -432,14 +442,20 @@ impl World {
             members,
         } in &self.teams
         {
-            say(format_args!(
+            say(
+                sql,
+                format_args!(
                 "INSERT INTO team (id, organization_id, role, name) OVERRIDING SYSTEM VALUE VALUES
                  ({id}, {organization}, '{role}', 'team{id}');\n"
-            ));
+            ),
+            );
             for member in members {
-                say(format_args!(
-                    "INSERT INTO membership (account_id, team_id) VALUES ({member}, {id});\n"
-                ));
+                say(
+                    sql,
+                    format_args!(
+                        "INSERT INTO membership (account_id, team_id) VALUES ({member}, {id});\n"
+                    ),
+                );
             }
         }
         for Permission {
@@ -452,11 +468,14 @@ impl World {
                 Whom::Account(id) => (Some(*id), None),
                 Whom::Team(id) => (None, Some(*id)),
             };
-            say(format_args!(
-                "INSERT INTO permission (repository_id, account_id, team_id, role) VALUES ({repository}, {}, {}, {role});\n",
-                number(account),
-                number(team),
-            ));
+            say(
+                sql,
+                format_args!(
+                    "INSERT INTO permission (repository_id, account_id, team_id, role) VALUES ({repository}, {}, {}, {role});\n",
+                    number(account),
+                    number(team),
+                ),
+            );
         }
         for Credential {
             id,
@@ -465,16 +484,19 @@ impl World {
             end,
         } in &self.credentials
         {
-            say(format_args!(
+            say(sql, format_args!(
                 "INSERT INTO credential (id, account_id, kind, secret_hash, max_role, expires_at) OVERRIDING SYSTEM VALUE VALUES
                  ({id}, {account}, 'application', sha256('{id}'), {}, {});\n",
                 number(most.map(i64::from)),
                 end.sql(),
             ));
         }
-        sql.push_str("COMMIT;");
-        sql
     }
+}
+
+fn say(sql: &mut String, text: std::fmt::Arguments<'_>) {
+    sql.write_fmt(text)
+        .expect("writing to a string does not fail");
 }
 
 /// What all worlds share: run once, before the first.

@@ -90,10 +90,12 @@ pub(super) async fn plain(principal: &Principal, route: &Route) -> Answer {
         ("GET", "/v1/search") => "/v1/search?q=a&n=100",
         (_, path) => path,
     };
+    let target = target.replace("{provider}", "corp");
     for _ in 0..ATTEMPTS {
-        let asking = principal.client.request(method.clone(), target);
+        let asking = principal.client.request(method.clone(), &target);
         let answer = if route.method == "POST" {
             let form = match principal.login {
+                _ if route.path != "/v2/auth" => "form_token=x".to_owned(),
                 Some(name) => format!("grant_type=password&username={name}&password={PASSWORD}")
                     .replace(' ', "+"),
                 None => String::new(),
@@ -121,6 +123,10 @@ pub(super) fn word(answer: &Answer, route: &Route) -> String {
     let status = answer.status.as_u16();
     if status == route.success {
         return "ok".to_owned();
+    }
+    let is_json = answer.lines("content-type").concat() == "application/json";
+    if route.method != "HEAD" && !is_json {
+        return format!("{status}:page");
     }
     let error = if route.method == "HEAD" {
         None

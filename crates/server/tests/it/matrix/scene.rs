@@ -202,145 +202,53 @@ impl<'a> Casting<'a> {
             login: None,
             number,
         };
-        let user = |name: &str| Principal {
-            own: Some(name.to_owned()),
+        let with = |client: Client| Principal {
+            client,
             ..nobody.clone()
         };
-        let all = json!(["pull", "push", "delete"]);
         match who {
             "anonymous" => nobody,
-            "forged-token" => Principal {
-                client: self.app.anonymous().bearer("e30.e30.e30"),
-                ..nobody
-            },
-            "wrong-password" => Principal {
-                client: self.app.anonymous().basic("writer", "wrong"),
-                ..nobody
-            },
-            "stranger-by-password" => self.by_password("stranger", user("stranger")),
-            "writer-by-password" => self.by_password("writer", user("writer")),
-            "expired-token" => {
-                let issued = self.claims["iat"].as_u64().expect("a number");
-                self.with_token(
-                    "expired",
-                    None,
-                    &all,
-                    user("expired"),
-                    &[("exp", json!(issued - 61))],
-                )
-                .await
-            }
-            "ended-token" => {
-                self.with_token("ended", None, &all, user("ended"), &[("gen", json!(1))])
-                    .await
-            }
-            "disabled" => self.with_token("gone", None, &all, user("gone"), &[]).await,
-            "pull-token" => {
-                self.with_token("narrow", None, &json!(["pull"]), user("narrow"), &[])
-                    .await
-            }
+            "forged-token" => with(self.app.anonymous().bearer("e30.e30.e30")),
+            "wrong-password" => with(self.app.anonymous().basic("writer", "wrong")),
+            "stranger-by-password" => self.by_password("stranger", &nobody),
+            "writer-by-password" => self.by_password("writer", &nobody),
+            who => self.by_token(who, nobody).await,
+        }
+    }
+
+    /// By a token that the registry could have made: for which account, for which credential (by what its secret is
+    /// the hash of), and which of its claims are others.
+    async fn by_token(&self, who: &str, nobody: Principal) -> Principal {
+        let issued = self.claims["iat"].as_u64().expect("a number");
+        let (name, secret, other) = match who {
+            "expired-token" => ("expired", None, Some(("exp", json!(issued - 61)))),
+            "ended-token" => ("ended", None, Some(("gen", json!(1)))),
+            "disabled" => ("gone", None, None),
+            "pull-token" => ("narrow", None, None),
             "token-for-another" => {
-                let access =
-                    json!([{ "type": "repository", "name": "elsewhere/else", "actions": all }]);
-                self.with_token(
-                    "elsewhere",
-                    None,
-                    &all,
-                    user("elsewhere"),
-                    &[("access", access)],
-                )
-                .await
+                let access = json!([{ "type": "repository", "name": "elsewhere/else", "actions": ["pull", "push", "delete"] }]);
+                ("elsewhere", None, Some(("access", access)))
             }
-            "application-to-read" => {
-                let credential = self.credential("sha256('readkeeper')").await;
-                self.with_token("keeper", Some(credential), &all, user("keeper"), &[])
-                    .await
-            }
-            "boss-app-to-read" => {
-                let credential = self.credential("sha256('readboss')").await;
-                self.with_token("boss", Some(credential), &all, user("boss"), &[])
-                    .await
-            }
-            "root-app-to-read" => {
-                let credential = self.credential("sha256('readroot')").await;
-                self.with_token("root", Some(credential), &all, user("root"), &[])
-                    .await
-            }
-            "application" => {
-                let credential = self.credential("sha256('keeper')").await;
-                self.with_token("keeper", Some(credential), &all, user("keeper"), &[])
-                    .await
-            }
-            "application-gone" => {
-                self.with_token("keeper", Some(1_000_000), &all, user("keeper"), &[])
-                    .await
-            }
-            "somebody-elses-app" => {
-                let credential = self.credential("sha256('root')").await;
-                self.with_token("keeper", Some(credential), &all, user("keeper"), &[])
-                    .await
-            }
-            robot if robot.contains('+') => {
-                let credential = self.credential(&format!("sha256('{robot}')")).await;
-                self.with_token(robot, Some(credential), &all, nobody, &[])
-                    .await
-            }
-            "owner" => {
-                let owner = Principal {
-                    space: "estate",
-                    ..user("owner")
-                };
-                self.with_token("owner", None, &all, owner, &[]).await
-            }
-            name => self.with_token(name, None, &all, user(name), &[]).await,
-        }
-    }
-
-    fn by_password(&self, name: &'static str, principal: Principal) -> Principal {
-        Principal {
-            client: self.app.anonymous().basic(name, PASSWORD),
-            login: Some(name),
-            ..principal
-        }
-    }
-
-    async fn credential(&self, secret: &str) -> i64 {
-        self.app
-            .count(&format!(
-                "SELECT id FROM credential WHERE secret_hash = {secret}"
-            ))
-            .await
-    }
-
-    /// With a token as the registry would have given it, for every repository of the columns; some claims are others.
-    async fn with_token(
-        &self,
-        name: &str,
-        credential: Option<i64>,
-        actions: &Value,
-        principal: Principal,
-        others: &[(&str, Value)],
-    ) -> Principal {
-        let session = self.app.database().session().await;
-        let row = session
-            .query_one(
-                "SELECT id, generation FROM account WHERE name = $1",
-                &[&name],
-            )
-            .await
-            .unwrap_or_else(|error| panic!("no account `{name}`: {error}"));
-        let mut claims = self.claims.clone();
-        claims["sub"] = json!(name);
-        claims["uid"] = json!(row.get::<_, i64>(0));
-        claims["gen"] = json!(row.get::<_, i64>(1));
-        if let Some(credential) = credential {
-            claims["cid"] = json!(credential);
-            claims["via"] = json!(if name.contains('+') {
-                "robot"
-            } else {
-                "application"
-            });
-        }
+            "application" => ("keeper", Some("keeper"), None),
+            "application-to-read" => ("keeper", Some("readkeeper"), None),
+            "boss-app-to-read" => ("boss", Some("readboss"), None),
+            "root-app-to-read" => ("root", Some("readroot"), None),
+            "application-gone" => ("keeper", Some("keeper"), Some(("cid", json!(1_000_000)))),
+            "somebody-elses-app" => ("keeper", Some("root"), None),
+            robot if robot.contains('+') => (robot, Some(robot), None),
+            user => (user, None, None),
+        };
+        let actions = if who == "pull-token" {
+            json!(["pull"])
+        } else {
+            json!(["pull", "push", "delete"])
+        };
+        let principal = Principal {
+            own: (!name.contains('+')).then(|| name.to_owned()),
+            space: if who == "owner" { "estate" } else { "acme" },
+            ..nobody
+        };
+        let mut claims = self.claims_of(name, secret).await;
         let repositories = COLUMNS
             .iter()
             .filter_map(|column| principal.repository(column));
@@ -349,13 +257,49 @@ impl<'a> Casting<'a> {
             .collect();
         access.push(json!({ "type": "registry", "name": "catalog", "actions": ["*"] }));
         claims["access"] = Value::Array(access);
-        for (claim, value) in others {
-            claims[*claim] = value.clone();
+        if let Some((claim, value)) = other {
+            claims[claim] = value;
         }
         let token = self.forger.sign(&self.forger.header(), &claims);
         Principal {
             client: self.app.anonymous().bearer(&token),
             ..principal
         }
+    }
+
+    fn by_password(&self, name: &'static str, nobody: &Principal) -> Principal {
+        Principal {
+            client: self.app.anonymous().basic(name, PASSWORD),
+            own: Some(name.to_owned()),
+            login: Some(name),
+            ..nobody.clone()
+        }
+    }
+
+    /// Who it is, as a token says it.
+    async fn claims_of(&self, name: &str, secret: Option<&str>) -> Value {
+        let session = self.app.database().session().await;
+        let row = session
+            .query_one(
+                "SELECT a.id, a.generation, (SELECT c.id FROM credential c WHERE c.secret_hash = sha256($2::text::bytea))
+                 FROM account a WHERE a.name = $1",
+                &[&name, &secret],
+            )
+            .await
+            .unwrap_or_else(|error| panic!("no account `{name}`: {error}"));
+        let mut claims = self.claims.clone();
+        claims["sub"] = json!(name);
+        claims["uid"] = json!(row.get::<_, i64>(0));
+        claims["gen"] = json!(row.get::<_, i64>(1));
+        if secret.is_some() {
+            let credential: Option<i64> = row.get(2);
+            claims["cid"] = json!(credential.expect("there is such a credential"));
+            claims["via"] = json!(if name.contains('+') {
+                "robot"
+            } else {
+                "application"
+            });
+        }
+        claims
     }
 }

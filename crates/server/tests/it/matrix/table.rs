@@ -62,7 +62,7 @@ pub(super) fn blocks() -> Vec<Block> {
                 for word in rest {
                     match word.split_once('=') {
                         Some((one, other)) => {
-                            route.instead = Some((one.to_owned(), other.to_owned()))
+                            route.instead = Some((one.to_owned(), other.to_owned()));
                         }
                         None => route.column = Some((*word).to_owned()),
                     }
@@ -74,7 +74,7 @@ pub(super) fn blocks() -> Vec<Block> {
                     .push(route);
             }
             [">", columns @ ..] => {
-                blocks.last_mut().expect("columns are of a block").columns = owned(columns)
+                blocks.last_mut().expect("columns are of a block").columns = owned(columns);
             }
             [who, cells @ ..] => {
                 let block = blocks.last_mut().expect("a row is of a block");

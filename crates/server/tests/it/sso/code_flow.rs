@@ -117,7 +117,7 @@ async fn a_callback_that_was_not_begun_here_or_comes_twice_is_refused() {
         format!("/auth/oidc/corp/callback?code={code}&state="),
         format!("/auth/oidc/corp/callback?code={code}"),
         format!("/auth/oidc/other/callback?code={code}&state={state}"),
-        format!("/auth/oidc/corp/callback?error=access_denied&state=x"),
+        "/auth/oidc/corp/callback?error=access_denied&state=x".to_owned(),
     ];
     for target in wrong {
         let answer = browser.get(&target).await.expect(400);
@@ -411,10 +411,12 @@ async fn begin(browser: &mut Browser) -> (String, String) {
     let begun = browser.get("/auth/oidc/own/login").await.expect(303);
     let sent = begun.header("location");
     (
-        parameter(sent, "state").unwrap(),
-        parameter(sent, "nonce").unwrap(),
+        parameter(sent, "state").expect("a state"),
+        parameter(sent, "nonce").expect("a nonce"),
     )
 }
+
+type Spoil = fn(&mut Value);
 
 #[tokio::test]
 async fn an_id_token_must_answer_this_very_login() {
@@ -428,22 +430,21 @@ async fn an_id_token_must_answer_this_very_login() {
         claims["groups"] = json!([]);
         claims
     };
-    type Spoil = fn(&mut Value);
     let wrong: [(&str, Spoil); 7] = [
         ("another nonce", |claims| claims["nonce"] = json!("other")),
         ("no nonce", |claims| {
             claims.as_object_mut().unwrap().remove("nonce");
         }),
         ("another audience", |claims| {
-            claims["aud"] = json!("grafana")
+            claims["aud"] = json!("grafana");
         }),
         ("another party", |claims| claims["azp"] = json!("grafana")),
         ("another issuer", |claims| {
-            claims["iss"] = json!("https://evil.example")
+            claims["iss"] = json!("https://evil.example");
         }),
         ("expired", |claims| claims["exp"] = json!(1_000_000)),
         ("from the future", |claims| {
-            claims["iat"] = json!(4_000_000_000_u64)
+            claims["iat"] = json!(4_000_000_000_u64);
         }),
     ];
     for (what, spoil) in wrong {
