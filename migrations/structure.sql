@@ -5,7 +5,7 @@ CREATE SCHEMA portolan_pg;
 CREATE FUNCTION public.audit_partition_drop(month date) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO '$user', 'public'
-    SET lock_timeout TO '500ms'
+    SET lock_timeout TO '100ms'
     AS $$
 DECLARE
     part text;
@@ -25,7 +25,7 @@ $$;
 CREATE FUNCTION public.audit_partition_make(month date) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO '$user', 'public'
-    SET lock_timeout TO '500ms'
+    SET lock_timeout TO '100ms'
     SET "TimeZone" TO 'UTC'
     SET "DateStyle" TO 'ISO'
     AS $$
