@@ -412,6 +412,12 @@ async fn a_search_finds_each_change_once_and_reads_little_else() {
         }
         assert_eq!(seen.len(), expected, "{filter:?}");
     }
+}
+
+#[tokio::test]
+async fn a_search_walks_the_index_of_what_it_is_given_in_each_month() {
+    let db = Db::new().await;
+    db.sql.batch_execute(MANY_CHANGES).await.unwrap();
     let session = &db.sql;
     for (name, parameters) in [
         (

@@ -115,11 +115,6 @@ impl Site {
         router(&self.database)
     }
 
-    /// The same by another address.
-    pub(crate) fn router_by(&self, url: &str) -> Router {
-        connect(endpoint(url), Vec::new())
-    }
-
     /// A way to the database and to its replicas.
     pub(crate) fn router_over(&self, replicas: &[PgReplica]) -> Router {
         let url = |replica: &PgReplica| endpoint(&replica.server().url(self.database.name()));
@@ -274,6 +269,11 @@ impl Site {
 /// With patience: a machine that compiles beside the tests is no overload to be told about.
 fn router(database: &TestDatabase) -> Router {
     connect(endpoint(database.url()), Vec::new())
+}
+
+/// The same by another address.
+pub(crate) fn router_by(url: &str) -> Router {
+    connect(endpoint(url), Vec::new())
 }
 
 fn endpoint(url: &str) -> Endpoint {

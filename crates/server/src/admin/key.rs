@@ -130,7 +130,7 @@ async fn reseal(config: &Config, identity: &Identity) -> anyhow::Result<()> {
     writeln!(
         io::stdout(),
         "sealed {} secrets with the new key; {} were",
-        done.resealed,
+        done.anew,
         done.current
     )?;
     if done.unknown > 0 {
