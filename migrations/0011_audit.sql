@@ -53,14 +53,14 @@ CREATE TABLE pull_count_default PARTITION OF pull_count DEFAULT;
 
 -- The role that serves may be one that owns nothing and makes no tables, so this is done as who made this schema.
 --
--- Writers never wait for long: who does not get a lock within half a second gives up, and is called again. Months are
--- those of UTC.
+-- Writers never wait for long: who does not get a lock within a tenth of a second gives up, and is called again. They hold
+-- theirs for a round trip, at the end of their transactions. Months are those of UTC.
 --
 -- Makes the partitions of a month where they are missing; true: it made one. What went into the default partition
 -- meanwhile is moved, unless that would take long: then the month stays there, and is deleted row by row in its time.
 CREATE FUNCTION audit_partition_make(month date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path FROM CURRENT SET lock_timeout = '500ms' SET TimeZone = 'UTC' SET DateStyle = 'ISO' AS $$
+SET search_path FROM CURRENT SET lock_timeout = '100ms' SET TimeZone = 'UTC' SET DateStyle = 'ISO' AS $$
 DECLARE
     begins date := date_trunc('month', month)::date;
     ends date := (date_trunc('month', month) + interval '1 month')::date;
@@ -70,6 +70,8 @@ DECLARE
     rows bigint;
     made boolean := false;
 BEGIN
+    -- What is temporary is looked at last: nobody slips in a table of his own, whose checks would run as the owner.
+    PERFORM set_config('search_path', current_setting('search_path') || ', pg_temp', true);
     FOR parent, key IN VALUES ('audit_log', 'at'), ('pull_count', 'hour') LOOP
         part := format('%s_%s', parent, to_char(begins, 'YYYY_MM'));
         CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
@@ -99,12 +101,14 @@ $$;
 
 -- Drops the partitions of a month; true: there was one.
 CREATE FUNCTION audit_partition_drop(month date) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '500ms' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '100ms' AS $$
 DECLARE
     part text;
     parent text;
     dropped boolean := false;
 BEGIN
+    -- What is temporary is looked at last: nobody slips in a table of his own, whose checks would run as the owner.
+    PERFORM set_config('search_path', current_setting('search_path') || ', pg_temp', true);
     FOREACH parent IN ARRAY ARRAY['audit_log', 'pull_count'] LOOP
         part := format('%s_%s', parent, to_char(month, 'YYYY_MM'));
         CONTINUE WHEN to_regclass(format('%I', part)) IS NULL;

@@ -5,13 +5,15 @@ CREATE SCHEMA portolan_pg;
 CREATE FUNCTION public.audit_partition_drop(month date) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO '$user', 'public'
-    SET lock_timeout TO '500ms'
+    SET lock_timeout TO '100ms'
     AS $$
 DECLARE
     part text;
     parent text;
     dropped boolean := false;
 BEGIN
+    -- What is temporary is looked at last: nobody slips in a table of his own, whose checks would run as the owner.
+    PERFORM set_config('search_path', current_setting('search_path') || ', pg_temp', true);
     FOREACH parent IN ARRAY ARRAY['audit_log', 'pull_count'] LOOP
         part := format('%s_%s', parent, to_char(month, 'YYYY_MM'));
         CONTINUE WHEN to_regclass(format('%I', part)) IS NULL;
@@ -25,7 +27,7 @@ $$;
 CREATE FUNCTION public.audit_partition_make(month date) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO '$user', 'public'
-    SET lock_timeout TO '500ms'
+    SET lock_timeout TO '100ms'
     SET "TimeZone" TO 'UTC'
     SET "DateStyle" TO 'ISO'
     AS $$
@@ -38,6 +40,8 @@ DECLARE
     rows bigint;
     made boolean := false;
 BEGIN
+    -- What is temporary is looked at last: nobody slips in a table of his own, whose checks would run as the owner.
+    PERFORM set_config('search_path', current_setting('search_path') || ', pg_temp', true);
     FOR parent, key IN VALUES ('audit_log', 'at'), ('pull_count', 'hour') LOOP
         part := format('%s_%s', parent, to_char(begins, 'YYYY_MM'));
         CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;

@@ -390,7 +390,7 @@ mod tests {
                 fixture.store(false);
             }
             let signs_from = 100 + PUBLISHED_FOR.as_secs();
-            if second >= signs_from && (second - signs_from) % 600 == 0 {
+            if second >= signs_from && (second - signs_from).is_multiple_of(600) {
                 let mut rows = fixture.table.rows.lock().unwrap();
                 for row in rows.as_mut().unwrap() {
                     if row.signs {

@@ -1,7 +1,7 @@
 //! Months come and go: their partitions are made ahead and dropped whole.
 //!
 //! What does it are two functions of the schema, which run as its owner: the role that serves needs to own nothing. A
-//! lock that they do not get within half a second is an error, and they are called again: nobody waits behind them.
+//! lock that they do not get within a tenth of a second is an error, and they are called again: nobody waits behind them.
 
 use crate::Error;
 use crate::columns::{limit, seconds};

@@ -213,7 +213,22 @@ async fn a_role_that_owns_nothing_makes_and_drops_months_once_it_may() {
         ))
         .await
         .unwrap();
+    // Nor does it make the owner run what it likes.
+    db.sql
+        .batch_execute(
+            "CREATE FUNCTION pg_temp.mine() RETURNS boolean LANGUAGE plpgsql AS
+                 'BEGIN RAISE EXCEPTION ''ran as %'', current_user; END';
+             CREATE TEMPORARY TABLE audit_log (at timestamptz CHECK (pg_temp.mine()));
+             CREATE TEMPORARY TABLE audit_log_default (at timestamptz);
+             INSERT INTO audit_log_default VALUES ('2026-11-02')",
+        )
+        .await
+        .unwrap();
     assert!(db.holds(make).await);
+    db.sql
+        .batch_execute("DROP TABLE pg_temp.audit_log, pg_temp.audit_log_default")
+        .await
+        .unwrap();
     // It writes and reads through the table, and owns none of it.
     happened(&db, "2026-11-02 00:00+00").await;
     assert_eq!(in_partition(&db, "audit_log_2026_11").await, 1);
@@ -412,6 +427,12 @@ async fn a_search_finds_each_change_once_and_reads_little_else() {
         }
         assert_eq!(seen.len(), expected, "{filter:?}");
     }
+}
+
+#[tokio::test]
+async fn a_search_walks_the_index_of_what_it_is_given_in_each_month() {
+    let db = Db::new().await;
+    db.sql.batch_execute(MANY_CHANGES).await.unwrap();
     let session = &db.sql;
     for (name, parameters) in [
         (

@@ -116,10 +116,9 @@ impl Identity {
         let Some(retention) = retention else {
             return Ok(Kept { done, more: false });
         };
-        let due = {
-            let reader = self.router().read_primary().await?;
-            audit::due(&reader, retention).await?
-        };
+        let tx = self.begin_quietly().await?;
+        let due = audit::due(&tx, retention).await?;
+        tx.rollback().await?;
         for month in due {
             let tx = self.begin_quietly().await?;
             done += u64::from(audit::drop_month(&tx, &month).await?);

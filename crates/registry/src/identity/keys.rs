@@ -83,7 +83,7 @@ pub enum Retired {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Resealed {
     /// Rows that were sealed with an old key.
-    pub resealed: u64,
+    pub anew: u64,
     /// Rows that were sealed with the current one already.
     pub current: u64,
     /// Rows that no key at hand opens; they were left alone.
@@ -136,12 +136,11 @@ impl Identity {
                     kid: next.kid.clone(),
                 }
             }
-            // The first key is made by whoever needs it.
-            (None, None) => Rotation::NotDue,
             (None, Some(signing)) if now || is_due(signing, policy) => {
                 publish(&tx, actor, policy, random).await?
             }
-            (None, Some(_)) => Rotation::NotDue,
+            // The first key is made by whoever needs it.
+            (None, _) => Rotation::NotDue,
         };
         if matches!(step, Rotation::NotDue | Rotation::Waiting { .. }) {
             // Nothing that a reader is promised: no barrier.
@@ -210,13 +209,13 @@ impl Identity {
                     let sealed =
                         SigningKey::reseal(id, &row.sealed, seal, random).map_err(Error::Keys)?;
                     signing_keys::reseal(&tx, &row.kid, &sealed).await?;
-                    done.resealed += 1;
+                    done.anew += 1;
                 }
                 (SealedWith::Unknown, _) | (SealedWith::Old, Err(_)) => done.unknown += 1,
             }
         }
-        if done.resealed > 0 {
-            let detail = json!({"resealed": done.resealed, "unknown": done.unknown});
+        if done.anew > 0 {
+            let detail = json!({"resealed": done.anew, "unknown": done.unknown});
             audit::record(
                 &tx,
                 actor,

@@ -1,6 +1,6 @@
 //! Counts of pulls: each is written down once, whatever becomes of the line meanwhile.
 
-use crate::support::{Kind, Site};
+use crate::support::{Kind, Site, router_by};
 use portolan_auth::SystemClock;
 use portolan_metadata::{AccountId, CredentialId, Principal, RepositoryId};
 use portolan_oci::Digest;
@@ -29,7 +29,7 @@ async fn proxy(site: &Site) -> (ChaosProxy, Router) {
     let server = at.split('/').next().unwrap();
     let server = server.to_socket_addrs().unwrap().next().unwrap();
     let proxy = ChaosProxy::start(server).await;
-    let router = site.router_by(&proxy.through(site.url()));
+    let router = router_by(&proxy.through(site.url()));
     (proxy, router)
 }
 

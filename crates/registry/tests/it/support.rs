@@ -10,7 +10,6 @@ use portolan_blobs::{
     S3Settings, S3Store, ScheduleStep,
 };
 use portolan_metadata::accounts::{self, NewUser, StoredPassword};
-use portolan_metadata::lockouts::{PasswordByName, PasswordKey};
 use portolan_metadata::stores::{self, NewStore, StoreKind};
 use portolan_metadata::{Principal, StoreId, migrate};
 use portolan_oci::{Algorithm, ContentRange, Digest, RepositoryName, UploadId};
@@ -114,11 +113,6 @@ impl Site {
     /// A way to the database beside the processes.
     pub(crate) fn router(&self) -> Router {
         router(&self.database)
-    }
-
-    /// The same by another address.
-    pub(crate) fn router_by(&self, url: &str) -> Router {
-        connect(endpoint(url), Vec::new())
     }
 
     /// A way to the database and to its replicas.
@@ -275,6 +269,11 @@ impl Site {
 /// With patience: a machine that compiles beside the tests is no overload to be told about.
 fn router(database: &TestDatabase) -> Router {
     connect(endpoint(database.url()), Vec::new())
+}
+
+/// The same by another address.
+pub(crate) fn router_by(url: &str) -> Router {
+    connect(endpoint(url), Vec::new())
 }
 
 fn endpoint(url: &str) -> Endpoint {

@@ -5,6 +5,7 @@ use super::moment::Moment;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use portolan_metadata::accounts::AccountName;
+use portolan_metadata::{AccountId, CredentialId, NamespaceId, RepositoryId};
 use portolan_oci::RepositoryName;
 use portolan_registry::identity::{Cursor, Entry, PullRow, Search};
 use serde_json::{Value, json};
@@ -235,15 +236,15 @@ fn object(entry: &Entry) -> Value {
         "cursor": entry.cursor.to_string(),
         "at": entry.at,
         "actor": entry.actor,
-        "actor_id": entry.actor_id.map(|id| id.get()),
+        "actor_id": entry.actor_id.map(AccountId::get),
         "credential": entry.credential,
-        "credential_id": entry.credential_id.map(|id| id.get()),
+        "credential_id": entry.credential_id.map(CredentialId::get),
         "address": entry.address,
         "request_id": entry.request_id,
         "action": entry.action,
         "target": entry.target,
-        "namespace_id": entry.namespace.map(|id| id.get()),
-        "repository_id": entry.repository.map(|id| id.get()),
+        "namespace_id": entry.namespace.map(NamespaceId::get),
+        "repository_id": entry.repository.map(RepositoryId::get),
         "detail": entry.detail,
     })
 }
@@ -310,8 +311,8 @@ fn pull_object(row: &PullRow) -> Value {
         "hour": row.hour,
         "digest": row.pull.digest,
         "account": row.account,
-        "account_id": row.pull.account.map(|id| id.get()),
-        "credential_id": row.pull.credential.map(|id| id.get()),
+        "account_id": row.pull.account.map(AccountId::get),
+        "credential_id": row.pull.credential.map(CredentialId::get),
         "pulls": row.pulls,
     })
 }

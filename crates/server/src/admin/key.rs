@@ -125,7 +125,7 @@ async fn reseal(desk: &Desk, config: &Config) -> anyhow::Result<()> {
     writeln!(
         io::stdout(),
         "sealed {} secrets with the new key; {} were",
-        done.resealed,
+        done.anew,
         done.current
     )?;
     if done.unknown > 0 {

@@ -1,5 +1,10 @@
 //! What the audit log says afterwards: of changes, of pulls, and to those who copy it out.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use crate::app::{ADMIN, Store, TestApp, push, push_blob, push_manifest, put_manifest};
 use crate::worker::at_rest;
 use http::Method;
@@ -56,6 +61,29 @@ async fn moved(client: &Client, image: &Image) {
         .expect(201);
 }
 
+/// What is refused, finds nothing, or does not end well, is no change.
+async fn refused(app: &TestApp, bearer: &Client, first: &Image, second: &Image) {
+    bearer
+        .delete("/v2/acme/app/manifests/v2")
+        .await
+        .refused(404, "MANIFEST_UNKNOWN");
+    let target = "/v2/acme/app/manifests/missing";
+    put_manifest(bearer, target, &Image::random(9).manifest)
+        .await
+        .expect(400);
+    put_manifest(&app.anonymous(), target, &first.manifest)
+        .await
+        .expect(401);
+    let unmet = bearer.request(Method::PUT, "/v2/acme/app/manifests/v9");
+    unmet
+        .header("content-type", &first.manifest.media_type)
+        .header("if-match", format!("\"{}\"", second.manifest.digest))
+        .body(first.manifest.payload.clone())
+        .send()
+        .await
+        .expect(412);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_change_of_content_leaves_one_row_that_says_who_from_where_and_what() {
     let app = TestApp::options(Store::Directory)
@@ -96,26 +124,7 @@ async fn each_change_of_content_leaves_one_row_that_says_who_from_where_and_what
         .await
         .expect(202);
 
-    // What is refused, finds nothing, or does not end well, is no change.
-    bearer
-        .delete("/v2/acme/app/manifests/v2")
-        .await
-        .refused(404, "MANIFEST_UNKNOWN");
-    let target = "/v2/acme/app/manifests/missing";
-    put_manifest(&bearer, target, &Image::random(9).manifest)
-        .await
-        .expect(400);
-    put_manifest(&app.anonymous(), target, &first.manifest)
-        .await
-        .expect(401);
-    let unmet = bearer.request(Method::PUT, "/v2/acme/app/manifests/v9");
-    unmet
-        .header("content-type", &first.manifest.media_type)
-        .header("if-match", format!("\"{}\"", second.manifest.digest))
-        .body(first.manifest.payload.clone())
-        .send()
-        .await
-        .expect(412);
+    refused(&app, &bearer, &first, &second).await;
 
     let log = log(&app, &["--repository", "acme/app"]);
     let (one, two) = (first.manifest.digest, second.manifest.digest);
@@ -301,7 +310,10 @@ async fn no_count_is_lost_while_the_primary_is() {
     })
     .await;
     assert_eq!(pulled(&app).await, 0);
-    assert_eq!(app.metric("portolan_pull_counts_waiting").await, 1.0);
+    assert_eq!(
+        app.metric("portolan_pull_counts_waiting").await.to_string(),
+        "1"
+    );
     proxy.restore();
     eventually("pulls are served again", || async {
         app.anonymous()
@@ -316,9 +328,22 @@ async fn no_count_is_lost_while_the_primary_is() {
         pulled(&app).await == 12
     })
     .await;
-    assert_eq!(app.metric("portolan_pull_counts_flushed_total").await, 12.0);
-    assert_eq!(app.metric("portolan_pull_counts_lost_total").await, 0.0);
-    assert_eq!(app.metric("portolan_pull_counts_waiting").await, 0.0);
+    assert_eq!(
+        app.metric("portolan_pull_counts_flushed_total")
+            .await
+            .to_string(),
+        "12"
+    );
+    assert_eq!(
+        app.metric("portolan_pull_counts_lost_total")
+            .await
+            .to_string(),
+        "0"
+    );
+    assert_eq!(
+        app.metric("portolan_pull_counts_waiting").await.to_string(),
+        "0"
+    );
     pull(1).await;
     app.server().signal(Signal::TERM);
     assert_eq!(app.wait().code(), Some(0));

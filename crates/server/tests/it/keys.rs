@@ -1,5 +1,10 @@
 //! Keys follow each other while requests are under way: those that sign tokens, and the one that seals them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use crate::app::{SEAL, Store, TestApp, free_addresses, push};
 use crate::worker::at_rest;
 use portolan_testkit::children::{eventually, run};
