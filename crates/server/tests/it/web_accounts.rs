@@ -236,7 +236,7 @@ async fn whoever_reads_the_mail_chooses_a_new_password_once() {
     assert_eq!(answers[0], answers[1], "nothing tells who has an address");
     let mail = mails.mail_to("alice@example.com").await;
     assert!(
-        mail.contains("https://registry.example.com") && mail.contains("account alice"),
+        mail.contains("Registry: https://registry.example.com") && mail.contains("Account: alice"),
         "{mail}"
     );
     let token = mail
