@@ -18,6 +18,7 @@ mod mount;
 mod pull;
 mod push;
 mod referrers;
+mod removal;
 mod stores;
 mod transaction;
 pub mod upload;
