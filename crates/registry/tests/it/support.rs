@@ -9,6 +9,7 @@ use portolan_blobs::{
     S3Settings, S3Store, ScheduleStep,
 };
 use portolan_metadata::accounts::{self, NewUser, StoredPassword};
+use portolan_metadata::lockouts::{PasswordByName, PasswordKey};
 use portolan_metadata::stores::{self, NewStore, StoreKind};
 use portolan_metadata::{Principal, StoreId, migrate};
 use portolan_oci::{Algorithm, ContentRange, Digest, RepositoryName, UploadId};
@@ -312,11 +313,11 @@ async fn account(router: &Router, name: &str, superuser: bool) -> Caller {
 }
 
 async fn tx_generation(router: &Router, name: &str) -> i64 {
-    let name = name.parse().unwrap();
-    let read = router
-        .read_fresh::<accounts::CredentialByName>(name)
-        .await
-        .unwrap();
+    let key = PasswordKey {
+        name: name.parse().unwrap(),
+        network: [127, 0, 0, 1].into(),
+    };
+    let read = router.read_fresh::<PasswordByName>(key).await.unwrap();
     read.value.unwrap().generation
 }
 
