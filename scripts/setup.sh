@@ -6,7 +6,7 @@
 #   pooler    pgbouncer, for tests only
 #   go        Go 1.26 or newer. Never installed: the line that gets it, exit 2
 #   tools     pinned versions of the S3 server, the conformance suite and clients, built once into the cache
-#   clients   docker, podman, skopeo
+#   clients   docker, podman, skopeo, helm
 #   sso       Node.js 20 or newer, and the identity provider that single sign-on is tested against, as tests/sso pins it
 #   peers     the registries and the server that `make bench` measures beside ours
 #
@@ -26,6 +26,9 @@ conformance  github.com/opencontainers/distribution-spec/conformance     v0.0.0-
 crane        github.com/google/go-containerregistry/cmd/crane            v0.22.1
 oras         oras.land/oras/cmd/oras                                     v1.3.6
 regctl       github.com/regclient/regclient/cmd/regctl                   v0.11.7
+'
+CLIENTS='
+helm         helm.sh/helm/v3/cmd/helm                                     v3.22.0
 '
 PEERS='
 registry     github.com/distribution/distribution/v3/cmd/registry        v3.1.2
@@ -167,9 +170,10 @@ tools=
 sso=
 for need in "$@"; do
     case $need in
-        rust | go | postgres | pooler | clients) "need_$need" ;;
+        rust | go | postgres | pooler) "need_$need" ;;
         sso) need_sso; sso=yes ;;
         tools) tools+=$TOOLS ;;
+        clients) need_clients; tools+=$CLIENTS ;;
         peers) need_peers; tools+=$PEERS ;;
         *) die "unknown need: $need" ;;
     esac

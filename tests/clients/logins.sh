@@ -42,9 +42,7 @@ if [ -z "${TARGET:-}" ]; then
     login_token=$("$PORTOLAN" admin token create "$ADMIN" --title clients -o json | json .secret)
     sql "${PORTOLAN_DATABASE__PRIMARY##*/}" "INSERT INTO permission (repository_id, account_id, role)
         SELECT r.id, a.id, 2 FROM repository r, account a WHERE r.path = 'clients/logins' AND a.name = 'clients+ci'"
-    clients_to_log_in=(docker podman skopeo crane oras regctl)
-    ! command -v helm > /dev/null || clients_to_log_in+=(helm)
-    for client in "${clients_to_log_in[@]}"; do
+    for client in docker podman skopeo crane oras regctl helm; do
         check "$client: logs in as a robot" "${client}_login" clients+ci "$login_robot"
         check "$client: pushes and pulls as a robot" "${client}_round" "$client-robot"
         check "$client: logs in with an application token" "${client}_login" '$token' "$login_token"

@@ -2,7 +2,7 @@
 # Real clients against a running binary: tests/clients/run.sh [SITE..]
 #
 # docker, podman, skopeo, crane, oras and regctl each log in, push to a private repository and pull from it, by password, as a
-# robot and with an application token (helm too, where it is there); podman
+# robot and with an application token, and helm the latter two; podman
 # pushes an index; skopeo, crane, oras and regctl copy it whole and delete; oras and regctl attach and discover. Every
 # check compares digests or bytes. What is pushed is made here: nothing is pulled from outside.
 #
@@ -99,7 +99,7 @@ run_site() {
 }
 
 [ -n "${TARGET:-}" ] || [ -x "$PORTOLAN" ] || die "$PORTOLAN is missing: cargo build"
-for program in docker dockerd podman skopeo crane oras regctl curl jq; do
+for program in docker dockerd podman skopeo crane oras regctl helm curl jq; do
     command -v "$program" > /dev/null || PATH=$PATH:/usr/sbin:/sbin command -v "$program" > /dev/null ||
         die "$program is missing: scripts/setup.sh go tools clients"
 done

@@ -136,9 +136,12 @@ impl Mailroom {
 
 impl Post {
     fn recovery(&self, to: &Addressee, secret: &Secret) -> anyhow::Result<Message> {
-        let registry = self.registry.as_deref().unwrap_or("the registry");
+        let registry = self.registry.as_deref().unwrap_or("a container registry");
         let body = format!(
-            "Somebody asked for a new password of the account {account} of {registry}.\n\
+            // Lines that need no folding.
+            "Somebody asked for a new password.\n\n\
+             Registry: {registry}\n\
+             Account: {account}\n\n\
              With this token you can choose one within an hour:\n\n\
              {token}\n\n\
              If it was not you, do nothing.\n",
