@@ -1,7 +1,10 @@
 //! Processes over a primary and a streaming replica, as an operator configures them.
 
-use crate::app::{Store, TestApp, push, push_blob, push_manifest, put_manifest, repository};
+use crate::app::{
+    PASSWORD, Store, TestApp, push, push_blob, push_manifest, put_manifest, repository,
+};
 use crate::fleet::Fleet;
+use crate::logins::secret;
 use portolan_testkit::children::eventually;
 use portolan_testkit::client::{Answer, Client};
 use portolan_testkit::image::{Blob, Image, ManifestFile};
@@ -127,6 +130,38 @@ async fn all_is_stale(client: &Client, name: &str, image: &Image) {
     let tags = client.get(&tags).await.expect(200);
     assert!(is_stale(&tags));
     assert_eq!(tags.json()["tags"], serde_json::json!(["v1"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_primary_logins_go_on_and_a_process_shuts_out_who_guesses() {
+    let options = TestApp::options(Store::Directory).with("LOGIN__LOCKOUT_AFTER", 2);
+    let fleet = Fleet::start(options).await;
+    let app = &fleet.app;
+    app.user("alice");
+    let key = secret(app, &["robot", "create", "alice+ci"]);
+    let token = secret(app, &["token", "create", "alice"]);
+    let public = repository("public");
+    push(&app.admin(), &public, "v1", &Image::random(3)).await;
+    app.publish(&public);
+    let manifest = format!("/v2/{public}/manifests/v1");
+    fleet.served_by_the_replica(&manifest).await;
+    fleet.replica.catch_up(fleet.cluster.primary()).await;
+    fleet.cluster.kill9();
+    until_stale(&app.anonymous(), &manifest).await;
+    let login = format!("/v2/auth?service=portolan&scope=repository:{public}:pull");
+    for (name, shown, status) in [
+        ("alice+ci", key.as_str(), 200),
+        ("$token", &token, 200),
+        ("alice", PASSWORD, 200),
+        ("alice", "a guess", 401),
+        ("alice", "another guess", 401),
+        ("alice", PASSWORD, 429),
+        ("alice", &token, 200),
+    ] {
+        let client = app.anonymous().basic(name, shown);
+        let answer = client.get(&login).await.expect(status);
+        assert!(status != 200 || is_stale(&answer), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
