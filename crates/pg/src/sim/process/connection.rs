@@ -142,7 +142,8 @@ impl Process {
         let opened_at = self.now();
         world.travel().await;
         let server = world.primary_of(session)?;
-        self.keep_epoch(server).await?;
+        self.keep_epoch(session, server).await?;
+        let server = world.primary_of(session)?;
         let epoch = world.cluster.borrow_mut().standing(server).epoch;
         let peer = Peer {
             server: world.cluster.borrow().servers[server].id.clone(),
@@ -160,12 +161,14 @@ impl Process {
     }
 
     /// `identify::keep_epoch`.
-    async fn keep_epoch(&self, server: usize) -> Result<(), Lost> {
+    async fn keep_epoch(&self, session: Session, server: usize) -> Result<(), Lost> {
         let world = &self.world;
         if world.cluster.borrow_mut().standing(server).same_history {
             return Ok(());
         }
-        self.world.travel().await;
+        world.travel().await;
+        // The server of the question may have been lost meanwhile, and be a standby by now.
+        let server = world.primary_of(session)?;
         let timeline = world.cluster.borrow().timeline(server);
         let fresh = Epoch(world.engine.token());
         let changed = world.commit(server, |state| {
