@@ -16,6 +16,7 @@ use std::{
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::{
+    connect::Surroundings,
     error::DialError,
     freshness::{clock::Moment, floor::ServerId},
     metrics::Role,
@@ -42,12 +43,13 @@ const NEW_EPOCH: &str = "BEGIN; SET LOCAL synchronous_commit = local; UPDATE por
     SET epoch = gen_random_uuid(), timeline = left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) \
     WHERE one AND timeline <> '' AND timeline <> left(pg_walfile_name(pg_current_wal_insert_lsn()), 8); COMMIT";
 
-/// The server at the other end of a connection, as found after the handshake.
+/// The server at the other end of a connection, as it said itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     /// What it reports of itself.
     pub(crate) server: ServerId,
-    /// When the handshake had completed.
+    /// When it had said so: the process that serves this connection runs since before. The handshake would be too early,
+    /// as a pooler completes it by itself, and the server may restart before it is asked anything.
     pub(crate) opened_at: Moment,
     /// The process that serves this connection; another one later means that a pooler is in between.
     pub(crate) backend: i32,
@@ -108,12 +110,14 @@ impl Cluster {
 pub(crate) async fn identify(
     client: &Client,
     role: Role,
-    opened_at: Moment,
-    cluster: &Cluster,
+    surroundings: &Surroundings,
     address: &str,
 ) -> Result<Peer, DialError> {
     let refused = |error| DialError::Refused(Arc::new(error));
+    let cluster = &surroundings.cluster;
     let answer = client.simple_query(WHO).await.map_err(refused)?;
+    // Whatever the server did before it answered is older than this.
+    let opened_at = surroundings.knowledge.now();
     let row = first_row(&answer).ok_or(DialError::Unidentified)?;
     let text = |column| row.get(column).unwrap_or_default();
     let is = |column| text(column) == "t";
