@@ -31,7 +31,8 @@ const WHO: &str = "SELECT pg_is_in_recovery(), pg_backend_pid(), \
     (SELECT c.system_identifier FROM pg_control_system() AS c), \
     current_setting('server_version_num'), \
     to_regclass('portolan_pg.standing') IS NOT NULL, \
-    current_setting('default_transaction_isolation') = 'read committed'";
+    current_setting('default_transaction_isolation') = 'read committed', \
+    coalesce(current_setting('portolan.process', true), '')";
 
 /// Whether the epoch belongs to the server's timeline.
 const SAME_HISTORY: &str = "SELECT s.same_history FROM portolan_pg.standing AS s";
@@ -153,6 +154,11 @@ pub(crate) async fn identify(
             // A socket says nothing of whose it is: two servers would have one name.
             if own_address.is_empty() {
                 return Err(DialError::Unidentified);
+            }
+            // Every session of ours with a replica begins with this. One that does not have it was made by somebody
+            // else and is lent to us: the next statement may run on another server.
+            if text(7) != surroundings.process.to_string() {
+                return Err(DialError::Pooled);
             }
             if cluster.system.get().is_some_and(|known| known != system) {
                 return Err(DialError::OtherCluster);
