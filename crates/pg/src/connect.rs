@@ -124,11 +124,8 @@ impl Connector {
             pending::<()>().await;
         });
         let client = ClientWrapper::new(client, watch);
-        // Whatever the server did before the handshake is older than this.
-        let opened_at = self.surroundings.knowledge.now();
-        let cluster = &self.surroundings.cluster;
         let address = self.endpoint.name();
-        let peer = identify(&client, self.role, opened_at, cluster, &address).await?;
+        let peer = identify(&client, self.role, &self.surroundings, &address).await?;
         if self.role == Role::Primary {
             self.surroundings.knowledge.primary_answered();
         }

@@ -164,9 +164,10 @@ async fn until(moment: Option<Instant>) {
 fn outcome_of(error: &DialError) -> DialOutcome {
     match error {
         DialError::TimedOut { .. } | DialError::Slow { .. } => DialOutcome::TimedOut,
-        DialError::WrongRole { .. } | DialError::OtherCluster | DialError::Unidentified => {
-            DialOutcome::WrongServer
-        }
+        DialError::WrongRole { .. }
+        | DialError::OtherCluster
+        | DialError::Unidentified
+        | DialError::Pooled => DialOutcome::WrongServer,
         DialError::WrongIsolation | DialError::TooOld { .. } => DialOutcome::RefusedForGood,
         DialError::Refused(_) => match error.sqlstate() {
             Some(code) if sqlstate::is_too_many_connections(code) => DialOutcome::TooMany,

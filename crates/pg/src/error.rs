@@ -246,6 +246,9 @@ pub enum DialError {
     /// The server does not say who it is: a Unix socket has no address, and a replica needs one.
     #[error("the server does not say which one it is; a replica must be reached over TCP")]
     Unidentified,
+    /// The session is not as we asked for it: a pooler has lent us one of its own, and a replica must be reached directly.
+    #[error("a pooler stands before the server; a replica must be reached directly")]
+    Pooled,
     /// The role or the database asks for another isolation than every statement here is written for.
     #[error(
         "`default_transaction_isolation` must be `read committed` for the role that the registry logs in with"
@@ -266,7 +269,7 @@ impl DialError {
     pub fn is_for_good(&self) -> bool {
         match self {
             Self::Refused(_) => self.sqlstate().is_some_and(sqlstate::is_refused_for_good),
-            Self::WrongIsolation | Self::TooOld { .. } => true,
+            Self::Pooled | Self::WrongIsolation | Self::TooOld { .. } => true,
             _ => false,
         }
     }

@@ -16,6 +16,7 @@ use std::{
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::{
+    connect::Surroundings,
     error::DialError,
     freshness::{clock::Moment, floor::ServerId},
     metrics::Role,
@@ -30,7 +31,8 @@ const WHO: &str = "SELECT pg_is_in_recovery(), pg_backend_pid(), \
     (SELECT c.system_identifier FROM pg_control_system() AS c), \
     current_setting('server_version_num'), \
     to_regclass('portolan_pg.standing') IS NOT NULL, \
-    current_setting('default_transaction_isolation') = 'read committed'";
+    current_setting('default_transaction_isolation') = 'read committed', \
+    coalesce(current_setting('portolan.process', true), '')";
 
 /// Whether the epoch belongs to the server's timeline.
 const SAME_HISTORY: &str = "SELECT s.same_history FROM portolan_pg.standing AS s";
@@ -42,12 +44,13 @@ const NEW_EPOCH: &str = "BEGIN; SET LOCAL synchronous_commit = local; UPDATE por
     SET epoch = gen_random_uuid(), timeline = left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) \
     WHERE one AND timeline <> '' AND timeline <> left(pg_walfile_name(pg_current_wal_insert_lsn()), 8); COMMIT";
 
-/// The server at the other end of a connection, as found after the handshake.
+/// The server at the other end of a connection, as it said itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     /// What it reports of itself.
     pub(crate) server: ServerId,
-    /// When the handshake had completed.
+    /// When it had said so: the process that serves this connection runs since before. The handshake would be too early,
+    /// as a pooler completes it by itself, and the server may restart before it is asked anything.
     pub(crate) opened_at: Moment,
     /// The process that serves this connection; another one later means that a pooler is in between.
     pub(crate) backend: i32,
@@ -108,12 +111,14 @@ impl Cluster {
 pub(crate) async fn identify(
     client: &Client,
     role: Role,
-    opened_at: Moment,
-    cluster: &Cluster,
+    surroundings: &Surroundings,
     address: &str,
 ) -> Result<Peer, DialError> {
     let refused = |error| DialError::Refused(Arc::new(error));
+    let cluster = &surroundings.cluster;
     let answer = client.simple_query(WHO).await.map_err(refused)?;
+    // Whatever the server did before it answered is older than this.
+    let opened_at = surroundings.knowledge.now();
     let row = first_row(&answer).ok_or(DialError::Unidentified)?;
     let text = |column| row.get(column).unwrap_or_default();
     let is = |column| text(column) == "t";
@@ -149,6 +154,11 @@ pub(crate) async fn identify(
             // A socket says nothing of whose it is: two servers would have one name.
             if own_address.is_empty() {
                 return Err(DialError::Unidentified);
+            }
+            // Every session of ours with a replica begins with this. One that does not have it was made by somebody
+            // else and is lent to us: the next statement may run on another server.
+            if text(7) != surroundings.process.to_string() {
+                return Err(DialError::Pooled);
             }
             if cluster.system.get().is_some_and(|known| known != system) {
                 return Err(DialError::OtherCluster);

@@ -147,7 +147,7 @@ async fn fail_over(world: &Rc<World>) {
             async move {
                 if place != old {
                     engine.sleep(follows_after).await;
-                    world.cluster.borrow_mut().follow(place, fork);
+                    world.cluster.borrow_mut().follow(place);
                 }
                 engine.sleep(anew_after).await;
                 world.cluster.borrow_mut().rewind(place, fork);

@@ -43,6 +43,13 @@ struct Record {
     flushed_at: Instant,
 }
 
+/// One history of the log.
+struct Timeline {
+    log: Vec<Record>,
+    /// Of which timeline it has the beginning, and how much; the first has none.
+    origin: Option<(usize, usize)>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Primary,
@@ -81,7 +88,7 @@ pub(super) struct Server {
 pub(super) struct Cluster {
     engine: Rc<Engine>,
     settings: Rc<Settings>,
-    timelines: Vec<Vec<Record>>,
+    timelines: Vec<Timeline>,
     pub(super) servers: Vec<Server>,
     /// Rows that are being changed by a transaction.
     pub(super) locked: [bool; KEYS],
@@ -148,7 +155,10 @@ impl Cluster {
         Self {
             engine: Rc::clone(engine),
             settings: Rc::clone(settings),
-            timelines: vec![vec![record]],
+            timelines: vec![Timeline {
+                log: vec![record],
+                origin: None,
+            }],
             servers,
             locked: [false; KEYS],
             last_version: 0,
@@ -157,7 +167,7 @@ impl Cluster {
 
     /// From the beginning there is a member that is none of the servers.
     pub(super) fn add_unknown_member(&mut self) {
-        let first = Rc::make_mut(&mut self.timelines[0][0].state);
+        let first = Rc::make_mut(&mut self.timelines[0].log[0].state);
         let unknown = MemberRow::serving(&ServerId::new("10.0.0.99:5432/7"));
         Rc::make_mut(&mut first.members).push(unknown);
     }
@@ -195,7 +205,7 @@ impl Cluster {
         let Server {
             timeline, shown, ..
         } = self.servers[server];
-        Rc::clone(&self.timelines[timeline][shown - 1].state)
+        Rc::clone(&self.timelines[timeline].log[shown - 1].state)
     }
 
     /// `portolan_pg.standing`.
@@ -231,7 +241,8 @@ impl Cluster {
         server: usize,
         change: impl FnOnce(&mut Snapshot) -> R,
     ) -> (R, usize) {
-        let log = &mut self.timelines[self.servers[server].timeline];
+        debug_assert_eq!(self.servers[server].role, Role::Primary);
+        let log = &mut self.timelines[self.servers[server].timeline].log;
         let last = log.last().expect("a log has a beginning");
         let mut state = (*last.state).clone();
         let result = change(&mut state);
@@ -247,6 +258,7 @@ impl Cluster {
             timeline, received, ..
         } = self.servers[server];
         for record in self.timelines[timeline]
+            .log
             .iter_mut()
             .take(position)
             .skip(received)
@@ -291,7 +303,7 @@ impl Cluster {
         if server.role != Role::Standby || now < server.up_at {
             return;
         }
-        let log = &self.timelines[server.timeline];
+        let log = &self.timelines[server.timeline].log;
         let hears = now >= server.deaf_until;
         while hears && flushed.is_some_and(|flushed| server.received < flushed) {
             let due = *server.next_receipt.get_or_insert_with(|| {
@@ -337,7 +349,7 @@ impl Cluster {
             Role::Primary => {
                 let (timeline, flushed) = (server.timeline, server.received);
                 server.shown = flushed;
-                self.timelines[timeline].truncate(flushed);
+                self.timelines[timeline].log.truncate(flushed);
                 self.locked = [false; KEYS];
             }
             Role::Standby => {
@@ -371,9 +383,12 @@ impl Cluster {
         let Server {
             timeline, received, ..
         } = self.servers[place];
-        let history = self.timelines[timeline][..received].to_vec();
-        let kept = history[received - 1].state.versions;
-        self.timelines.push(history);
+        let log = self.timelines[timeline].log[..received].to_vec();
+        let kept = log[received - 1].state.versions;
+        self.timelines.push(Timeline {
+            log,
+            origin: Some((timeline, received)),
+        });
         let server = &mut self.servers[place];
         server.timeline = self.timelines.len() - 1;
         server.role = Role::Primary;
@@ -401,18 +416,30 @@ impl Cluster {
 
     /// Has a standby follow the primary, if its history leads there. One that has received more has diverged: it stays
     /// with the old timeline until it is made anew.
-    pub(super) fn follow(&mut self, place: usize, fork: usize) {
+    pub(super) fn follow(&mut self, place: usize) {
         let Some(primary) = self.primary() else {
             return;
         };
         self.catch_up(place);
         let timeline = self.servers[primary].timeline;
+        let Server { timeline: own, .. } = self.servers[place];
+        let shared = self.shared(own, timeline);
         let server = &mut self.servers[place];
-        let is_child = timeline == server.timeline + 1;
-        if server.role == Role::Standby && is_child && server.received <= fork {
+        if server.role == Role::Standby && shared.is_some_and(|shared| server.received <= shared) {
             server.timeline = timeline;
             server.next_receipt = None;
         }
+    }
+
+    /// How much of `timeline` the one that came of it has kept, by whichever failovers.
+    fn shared(&self, timeline: usize, mut later: usize) -> Option<usize> {
+        let mut shared = usize::MAX;
+        while later != timeline {
+            let (parent, kept) = self.timelines[later].origin?;
+            shared = shared.min(kept);
+            later = parent;
+        }
+        Some(shared)
     }
 
     /// Makes a server anew as a standby of the primary, from a backup a little before `fork`.
@@ -446,7 +473,7 @@ impl Cluster {
     pub(super) fn last_of(&self, key: usize) -> u64 {
         let log = self
             .primary()
-            .and_then(|primary| self.timelines[self.servers[primary].timeline].last());
+            .and_then(|primary| self.timelines[self.servers[primary].timeline].log.last());
         log.map_or(0, |record| record.state.versions[key])
     }
 

@@ -49,8 +49,29 @@ struct Outcome {
     violation: Option<Violation>,
 }
 
+/// Says which run has panicked: the panic itself knows of no seed.
+struct Replay {
+    seed: u64,
+    mutant: Option<Mutant>,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let seed = self.seed;
+        if let Some(mutant) = self.mutant {
+            eprintln!("a panic with {mutant:?} broken, in the run of seed {seed}");
+        } else {
+            eprintln!("a panic; replay with PORTOLAN_SEED={seed} cargo test -p portolan-pg sim");
+        }
+    }
+}
+
 /// One run, decided by `seed` alone.
 fn run(seed: u64, mutant: Option<Mutant>) -> Outcome {
+    let _replay = Replay { seed, mutant };
     let mut engine = Engine::new(seed);
     let settings = Settings::draw(&engine, seed, mutant);
     engine.set_tick(settings.tick);

@@ -20,6 +20,7 @@ pub(super) enum Mutant {
     OpenedAtIncluded,
     OpenedAtDropped,
     OpenedBeforeHandshake,
+    OpenedBeforeIdentified,
     NewestMembersForOldFloor,
     ServersOutsideTheFloor,
     // What an answer proves.
@@ -53,7 +54,7 @@ pub(super) enum Mutant {
 
 impl Mutant {
     /// Those that break the promise; the others break what a replica is good for.
-    pub(super) const UNSAFE: [Self; 29] = [
+    pub(super) const UNSAFE: [Self; 30] = [
         Self::NoLeaseAge,
         Self::PollTimedAtItsAnswer,
         Self::LeaseLongerThanSilence,
@@ -63,6 +64,7 @@ impl Mutant {
         Self::OpenedAtIncluded,
         Self::OpenedAtDropped,
         Self::OpenedBeforeHandshake,
+        Self::OpenedBeforeIdentified,
         Self::NewestMembersForOldFloor,
         Self::ServersOutsideTheFloor,
         Self::EpochDroppedOnRead,
@@ -86,7 +88,7 @@ impl Mutant {
     ];
 
     /// How many of them are rules of floors and reads; they come first.
-    pub(super) const OF_READS: usize = 19;
+    pub(super) const OF_READS: usize = 20;
 
     /// Whether the rule matters in a mode.
     pub(super) fn shows_in(self, mode: FreshnessMode) -> bool {
@@ -108,6 +110,7 @@ impl Settings {
             Mutant::OpenedAtIncluded => Weather::Crashes,
             Mutant::OpenedAtDropped
             | Mutant::OpenedBeforeHandshake
+            | Mutant::OpenedBeforeIdentified
             | Mutant::BeaconWithoutOpenedAt => Weather::Restarts,
             Mutant::EpochInTheHookAlone
             | Mutant::EpochDroppedOnRead
@@ -141,6 +144,15 @@ impl Settings {
                 self.between_troubles = 200 * MS;
                 self.acknowledge = Acknowledge::Observe;
                 self.pooled = Pooled::Nobody;
+            }
+            // The server of a connection is found only when the pooler has lent one.
+            Mutant::OpenedBeforeIdentified => {
+                self.slow_dials = 50;
+                self.net = MS;
+                self.between_pushes = 40 * MS;
+                self.between_troubles = 100 * MS;
+                self.acknowledge = Acknowledge::Observe;
+                self.pooled = Pooled::Replicas;
             }
             Mutant::OpenedAtIncluded => {
                 self.tick = 100 * MS;

@@ -99,7 +99,7 @@ async fn fail_over(world: Rc<World>, deaf: usize) {
     world.engine.sleep(10 * SECOND).await;
     let mut cluster = world.cluster.borrow_mut();
     // Without a restart, if it has not diverged.
-    cluster.follow(OTHER, fork);
+    cluster.follow(OTHER);
     cluster.rewind(OTHER, fork);
     cluster.rewind(OLD, fork);
 }

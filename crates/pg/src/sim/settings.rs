@@ -87,7 +87,8 @@ impl Mode {
 pub(super) enum Pooled {
     Nobody,
     Primary,
-    /// Against the rules: noticed, and served by the primary.
+    /// Against the rules, and by a pooler that a new connection does not tell of: noticed when another backend answers than
+    /// said who it is, and served by the primary.
     Replicas,
 }
 

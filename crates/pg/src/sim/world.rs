@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     checker::{History, Tally},
-    cluster::{Cluster, Lost, SERVERS, Session, Snapshot},
+    cluster::{Cluster, Lost, Role, SERVERS, Session, Snapshot},
     engine::{Engine, Instant, MS},
     settings::{Pooled, S, S_R, Settings},
 };
@@ -91,6 +91,10 @@ impl World {
         change: impl FnOnce(&mut Snapshot) -> R,
     ) -> Result<R, Lost> {
         let session = self.cluster.borrow().session(server)?;
+        if self.cluster.borrow().servers[server].role != Role::Primary {
+            // A standby takes no writes.
+            return Err(Lost);
+        }
         let (result, position) = self.cluster.borrow_mut().insert(server, change);
         self.engine.sleep(self.engine.between(0, MS)).await;
         self.cluster.borrow().reach(session)?;

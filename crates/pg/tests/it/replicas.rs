@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use portolan_pg::{Endpoint, Metrics, Policy, PrimaryReason, Router, ServedBy};
+use portolan_pg::{DialError, Endpoint, Error, Metrics, Policy, PrimaryReason, Router, ServedBy};
 use portolan_testkit::{
     chaos_proxy::ChaosProxy,
     children::eventually,
@@ -251,6 +251,47 @@ async fn addresses_that_lead_to_servers_of_one_name_are_not_read_from() {
     }
     router.close().await;
     drop((world, replica));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_before_a_replica_is_found_out_before_anything_is_read_through_it() {
+    let fleet = Fleet::start(|_| {}).await;
+    // It lends one and the same session to whoever is alone: nothing changes that could be noticed later.
+    let pooler = fleet
+        .cluster
+        .start_pooler(fleet.replicas[0].server().address(), &[]);
+    let endpoint = |url: &str| Endpoint::parse(&SecretString::from(url)).unwrap();
+    let router = Router::connect(
+        policy(),
+        endpoint(fleet.world.database.url()),
+        vec![endpoint(&pooler.url(fleet.world.database.name()))],
+        Metrics::unregistered(),
+        4,
+    );
+    let contacts = router.reach_replicas().await;
+    assert!(
+        matches!(
+            contacts[0].server,
+            Err(Error::Unavailable {
+                source: DialError::Pooled,
+                ..
+            })
+        ),
+        "{contacts:?}"
+    );
+    for _ in 0..50 {
+        let read = router.read_fresh::<ItemSize>("a".to_owned());
+        let served = read.await.unwrap();
+        assert_eq!(served.value, Some(0));
+        assert!(
+            matches!(served.by, ServedBy::Primary { .. }),
+            "{:?}",
+            served.by
+        );
+    }
+    assert_eq!(router.status().await.replicas[0].fitness, "unreachable");
+    router.close().await;
+    fleet.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

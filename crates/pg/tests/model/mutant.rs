@@ -56,7 +56,8 @@ mutants! {
     OpenedAtIncluded: OpenedAt;
     /// A floor may be older than the connection.
     OpenedAtDropped: OpenedAt;
-    /// `opened_at` is when the dial began.
+    /// `opened_at` is when the dial began, or when a pooler had completed the handshake: before it was settled which
+    /// process of which server answers.
     OpenedAtBeforeHandshake: OpenedAt;
 
     /// The epoch of the answer is not compared.

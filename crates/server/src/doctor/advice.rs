@@ -106,6 +106,9 @@ fn about_dial(error: &DialError, place: Place, grantee: &Grantee) -> String {
             "this standby does not follow `database.primary`: take it out of `database.replicas`, or correct which of the two is meant".to_owned()
         }
         DialError::Unidentified => format!("reach it over TCP, directly: correct `{key}`"),
+        DialError::Pooled => {
+            format!("name the server's own address in `{key}`: a pooler may stand before the primary only")
+        }
         DialError::WrongIsolation => {
             "`ALTER ROLE … SET default_transaction_isolation = 'read committed'` for the role, or for the database".to_owned()
         }

@@ -7,6 +7,7 @@ use crate::sim::{
     cluster::{Lost, Role, Session},
     engine::MS,
     mutants::Mutant,
+    settings::Pooled,
 };
 use crate::{
     error::{DialError, Error},
@@ -82,10 +83,13 @@ impl Process {
         let session = world.cluster.borrow().session(place).map_err(timed_out)?;
         world.travel().await;
         self.step().await;
-        // The handshake is complete.
-        let opened_at = self.now();
+        // The handshake is complete: of the server, or of a pooler, which need not have one yet.
+        let greeted_at = self.now();
         self.step().await;
         world.travel().await;
+        if world.settings.pooled == Pooled::Replicas {
+            self.waits_in_the_pooler(place).await;
+        }
         let server = world.replica_of(place, session).map_err(timed_out)?;
         let (role, id) = {
             let cluster = world.cluster.borrow();
@@ -96,6 +100,13 @@ impl Process {
         let backend = world.backend(server);
         world.travel().await;
         self.step().await;
+        let opened_at = if self.is(Mutant::OpenedBeforeHandshake) {
+            before
+        } else if self.is(Mutant::OpenedBeforeIdentified) {
+            greeted_at
+        } else {
+            self.now()
+        };
         if role != Role::Standby {
             return Err(unavailable(DialError::WrongRole {
                 expected: crate::metrics::Role::Replica,
@@ -103,7 +114,7 @@ impl Process {
         }
         let peer = Peer {
             server: id,
-            opened_at: self.opened_at(opened_at, before),
+            opened_at: self.opened_at(opened_at),
             backend,
         };
         Ok(Connection {
@@ -113,14 +124,27 @@ impl Process {
         })
     }
 
-    fn opened_at(&self, opened_at: Moment, before: Moment) -> Moment {
+    /// For a session of a server: all are lent, or the server is being started.
+    async fn waits_in_the_pooler(&self, place: usize) {
+        let world = &self.world;
+        if world.engine.chance(world.settings.slow_dials) {
+            world.engine.sleep(world.engine.between(0, 400 * MS)).await;
+        }
+        for _ in 0..50 {
+            let server = world.pooler.borrow()[place];
+            if world.cluster.borrow().session(server).is_ok() {
+                break;
+            }
+            world.engine.sleep_at_least(10 * MS).await;
+        }
+    }
+
+    fn opened_at(&self, opened_at: Moment) -> Moment {
         let boot = Moment::after_boot(std::time::Duration::ZERO);
         if self.is(Mutant::OpenedAtDropped) || self.is(Mutant::BeaconWithoutOpenedAt) {
             boot
         } else if self.is(Mutant::OpenedAtIncluded) {
             boot + opened_at.since(boot + std::time::Duration::from_nanos(1))
-        } else if self.is(Mutant::OpenedBeforeHandshake) {
-            before
         } else {
             opened_at
         }
@@ -142,7 +166,8 @@ impl Process {
         let opened_at = self.now();
         world.travel().await;
         let server = world.primary_of(session)?;
-        self.keep_epoch(server).await?;
+        self.keep_epoch(session, server).await?;
+        let server = world.primary_of(session)?;
         let epoch = world.cluster.borrow_mut().standing(server).epoch;
         let peer = Peer {
             server: world.cluster.borrow().servers[server].id.clone(),
@@ -160,12 +185,14 @@ impl Process {
     }
 
     /// `identify::keep_epoch`.
-    async fn keep_epoch(&self, server: usize) -> Result<(), Lost> {
+    async fn keep_epoch(&self, session: Session, server: usize) -> Result<(), Lost> {
         let world = &self.world;
         if world.cluster.borrow_mut().standing(server).same_history {
             return Ok(());
         }
-        self.world.travel().await;
+        world.travel().await;
+        // The server of the question may have been lost meanwhile, and be a standby by now.
+        let server = world.primary_of(session)?;
         let timeline = world.cluster.borrow().timeline(server);
         let fresh = Epoch(world.engine.token());
         let changed = world.commit(server, |state| {
