@@ -4,7 +4,8 @@ use crate::app::{ADMIN, TestApp, push, unique};
 use portolan_testkit::client::Client;
 use portolan_testkit::image::Image;
 use serde_json::{Value, json};
-use std::process::Stdio;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 /// How a command ended, and what it said.
 #[derive(Debug)]
@@ -568,6 +569,53 @@ async fn each_change_is_in_the_audit_log_with_the_name_of_who_has_the_shell() {
         app.count("SELECT count(*) FROM audit_log WHERE action = 'user.create' AND target = 'admin' AND credential = 'system'").await,
         1
     );
+}
+
+/// Runs a command at a terminal (of `script`, which every Debian has) where somebody types this.
+fn at_a_terminal(app: &TestApp, line: &str, typed: &str) -> Said {
+    let own = app.command();
+    let program = own.get_program().to_str().expect("a path in UTF-8");
+    let mut terminal = Command::new("script");
+    terminal.env_clear();
+    for (name, value) in own.get_envs() {
+        terminal.env(name, value.expect("none is taken away"));
+    }
+    let mut child = terminal
+        .args(["-qec", &format!("{program} admin {line}"), "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("`script` starts");
+    let mut keyboard = child.stdin.take().expect("it is piped");
+    keyboard.write_all(typed.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    drop(keyboard);
+    Said {
+        code: output.status.code().expect("it ends by itself"),
+        out: String::from_utf8(output.stdout).expect("it speaks UTF-8"),
+        err: String::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_at_a_terminal_is_asked_before_something_goes() {
+    let app = TestApp::start().await;
+    app.user("alice");
+    for typed in ["\n", "n\n", "nonsense\n"] {
+        let said = at_a_terminal(&app, "user delete alice", typed);
+        assert_eq!(said.code, 1, "{said:?}");
+        for part in ["delete user `alice`? [y/N]", "nothing was changed"] {
+            assert!(said.out.contains(part), "{said:?}");
+        }
+    }
+    let said = at_a_terminal(&app, "user delete alice", "y\n");
+    assert_eq!(said.code, 0, "{said:?}");
+    app.user("alice");
+    let said = at_a_terminal(&app, "user delete alice --yes", "");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.out.contains("[y/N]"), "{said:?}");
+    app.fails("user show alice", 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
