@@ -15,8 +15,15 @@ ALTER TABLE account
     ADD CONSTRAINT account_only_robots_expire CHECK (kind = 'robot' OR expires_at IS NULL);
 -- Recovery finds an account by its address, so no two may have one.
 CREATE UNIQUE INDEX account_email ON account (lower(email)) WHERE email IS NOT NULL;
+-- One must be left: who takes that away from somebody locks them all.
+CREATE INDEX account_superuser ON account (id) WHERE superuser;
 
 ALTER TABLE namespace
+    -- Its owner's end frees the name; the row stays as long as repositories of it do.
+    DROP CONSTRAINT namespace_name_check,
+    ADD CONSTRAINT namespace_name_check CHECK (
+        name = '~' || id OR (octet_length(name) <= 255 AND name ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$')
+    ),
     ADD COLUMN mode text COLLATE "C" NOT NULL DEFAULT 'normal' CHECK (mode IN ('normal', 'read_only'));
 
 ALTER TABLE repository

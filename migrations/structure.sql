@@ -543,7 +543,7 @@ CREATE TABLE public.namespace (
     name text NOT NULL COLLATE pg_catalog."C",
     mode text DEFAULT 'normal'::text NOT NULL COLLATE pg_catalog."C",
     CONSTRAINT namespace_mode_check CHECK ((mode = ANY (ARRAY['normal'::text, 'read_only'::text]))),
-    CONSTRAINT namespace_name_check CHECK (((octet_length(name) <= 255) AND (name ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$'::text)))
+    CONSTRAINT namespace_name_check CHECK (((name = ('~'::text || id)) OR ((octet_length(name) <= 255) AND (name ~ '^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$'::text))))
 );
 
 ALTER TABLE public.namespace ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -937,6 +937,8 @@ CREATE INDEX process_replica_seen ON portolan_pg.process_replica USING btree (se
 CREATE UNIQUE INDEX account_email ON public.account USING btree (lower(email)) WHERE (email IS NOT NULL);
 
 CREATE INDEX account_owner ON public.account USING btree (owner_id) WHERE (owner_id IS NOT NULL);
+
+CREATE INDEX account_superuser ON public.account USING btree (id) WHERE superuser;
 
 CREATE INDEX audit_log_action ON ONLY public.audit_log USING btree (action, at);
 

@@ -7,6 +7,7 @@
 #   go        Go 1.26 or newer. Never installed: the line that gets it, exit 2
 #   tools     pinned versions of the S3 server, the conformance suite and clients, built once into the cache
 #   clients   docker, podman, skopeo
+#   sso       Node.js 20 or newer, and the identity provider that single sign-on is tested against, as tests/sso pins it
 #   peers     the registries and the server that `make bench` measures beside ours
 #
 # Debian's packages are installed as root or through sudo; where neither is possible it says exactly what to
@@ -16,6 +17,7 @@ source "$(dirname "$0")/lib.sh"
 
 RUST_NEEDED=1.95
 GO_NEEDED=1.26
+NODE_NEEDED=20
 
 # name, package, version. Update them here, nowhere else.
 TOOLS='
@@ -83,6 +85,30 @@ need_clients() {
     command -v jq > /dev/null || MISSING+=(jq)
 }
 
+# What Debian 12 has is too old; that of Debian 13 will do.
+need_sso() {
+    local have
+    have=$(node --version 2> /dev/null | sed 's/^v//') || true
+    if [ -n "$have" ] && ! at_least "$have" "$NODE_NEEDED"; then
+        GET+=("Node.js $NODE_NEEDED or newer is needed, this is $have: https://nodejs.org/en/download says how to get it.")
+    fi
+    [ -n "$have" ] || MISSING+=(nodejs)
+    command -v npm > /dev/null || MISSING+=(npm)
+}
+
+# The versions are those of tests/sso/package-lock.json, with the digest of each.
+install_sso() {
+    local wanted=$ROOT/tests/sso folder=$CACHE/sso
+    cmp -s "$wanted/package-lock.json" "$folder/package-lock.json" && [ -f "$folder/.complete" ] && return
+    say 'installing the identity provider of the tests'
+    mkdir -p "$folder"
+    rm -f "$folder/.complete"
+    cp "$wanted/package.json" "$wanted/package-lock.json" "$folder/"
+    (cd "$folder" && npm ci --no-audit --no-fund --ignore-scripts < /dev/null > /dev/null) ||
+        die 'the identity provider of the tests could not be installed'
+    touch "$folder/.complete"
+}
+
 need_peers() {
     command -v docker-registry > /dev/null || MISSING+=(docker-registry)
     command -v nginx > /dev/null || MISSING+=(nginx-light)
@@ -138,9 +164,11 @@ install_tools() {
 }
 
 tools=
+sso=
 for need in "$@"; do
     case $need in
         rust | go | postgres | pooler | clients) "need_$need" ;;
+        sso) need_sso; sso=yes ;;
         tools) tools+=$TOOLS ;;
         peers) need_peers; tools+=$PEERS ;;
         *) die "unknown need: $need" ;;
@@ -152,3 +180,4 @@ if [ "${#GET[@]}" -gt 0 ]; then
 fi
 install_packages
 [ -z "$tools" ] || install_tools "$tools"
+[ -z "$sso" ] || install_sso

@@ -8,7 +8,7 @@ source "$(dirname "$0")/lib.sh"
 
 KILL_ROUNDS=${KILL_ROUNDS:-20}
 
-"$ROOT/scripts/setup.sh" rust go postgres pooler clients tools
+"$ROOT/scripts/setup.sh" rust go postgres pooler clients sso tools
 cd "$ROOT"
 export CARGO_TARGET_DIR CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 CARGO_TARGET_DIR=$(target_dir)
@@ -70,9 +70,15 @@ suite build 20 cargo build --locked --workspace --bins
 suite lints 20 cargo clippy --locked --workspace --all-targets -- -D warnings
 # The rounds of the killed server and what needs the cores for itself have suites of their own below.
 suite tests 30 cargo test --locked --workspace --no-fail-fast -- \
-    --skip kill:: --skip storm::a_fleet --skip cluster::faults --skip cluster::shares --skip cluster::pooler
+    --skip kill:: --skip storm::a_fleet --skip cluster::faults --skip cluster::shares --skip cluster::pooler \
+    --skip timing::the_clock
 # About a minute: a few seconds for each target, on every core. `make soak` takes longer.
-suite fuzz 5 env "PORTOLAN_FUZZ_SECONDS=${FUZZ_SECONDS:-4}" cargo test --locked --package portolan-oci --test it
+suite fuzz 5 env "PORTOLAN_FUZZ_SECONDS=${FUZZ_SECONDS:-4}" \
+    cargo test --locked --package portolan-oci --package portolan-auth --test it
+suite hostile 5 env "PORTOLAN_FUZZ_SECONDS=${FUZZ_SECONDS:-4}" \
+    cargo test --locked --package portolan-server --bin portolan -- hostile::
+# On cores of its own: it measures.
+suite timing 8 cargo test --locked --package portolan-server --test it -- timing:: --nocapture --test-threads 1
 suite conformance 10 conformance/run.sh
 suite clients 10 tests/clients/run.sh
 suite kill 15 env "KILL_ROUNDS=$KILL_ROUNDS" \

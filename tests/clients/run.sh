@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Real clients against a running binary: tests/clients/run.sh [SITE..]
 #
-# docker, podman, skopeo, crane, oras and regctl each log in, push to a private repository and pull from it; podman
+# docker, podman, skopeo, crane, oras and regctl each log in, push to a private repository and pull from it, by password, as a
+# robot and with an application token (helm too, where it is there); podman
 # pushes an index; skopeo, crane, oras and regctl copy it whole and delete; oras and regctl attach and discover. Every
 # check compares digests or bytes. What is pushed is made here: nothing is pulled from outside.
 #
@@ -90,7 +91,7 @@ run_site() {
     fi
     separate_clients "$1"
     local client
-    for client in docker podman skopeo crane oras regctl visibility; do
+    for client in docker podman skopeo crane oras regctl visibility logins; do
         source "$HERE/$client.sh"
     done
     [ -n "${TARGET:-}" ] || stop_process "$PORTOLAN_PID"

@@ -1,6 +1,7 @@
 //! What can go wrong with credentials, keys and tokens.
 
 use crate::keyring::KeysUnavailable;
+use crate::oidc::HttpsUrl;
 
 /// A refusal or a failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +34,33 @@ pub enum Error {
     #[error("a key id must be 16 lower-case hexadecimal digits")]
     KeyIdInvalid,
     /// A stored password hash cannot be read.
-    #[error("the stored password hash is not an argon2id string")]
+    #[error(
+        "the stored password hash is neither an argon2id string nor one of bcrypt with a cost of at most 14"
+    )]
     PasswordHashInvalid,
     /// A token's holder has a name longer than any account's.
     #[error("a subject must be at most 255 bytes without control characters")]
     SubjectInvalid,
+    /// An ID token is not one of its issuer's, or no longer good, or not for us.
+    #[error("ID token refused: {0}")]
+    IdToken(#[from] IdTokenFault),
+    /// An issuer of ID tokens does not answer; worth another try.
+    #[error("issuer `{0}` does not answer")]
+    IssuerUnreachable(HttpsUrl),
+    /// An issuer answers with what makes no sense, or what must not be trusted.
+    #[error("issuer `{issuer}`: {what}")]
+    IssuerBroken {
+        /// Which.
+        issuer: HttpsUrl,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A provider does not give a token for this code.
+    #[error("the provider refused the code: {0}")]
+    CodeRefused(
+        /// Its word for why.
+        String,
+    ),
     /// The cryptographic provider failed.
     #[error("the cryptographic provider failed")]
     Crypto,
@@ -79,4 +102,55 @@ pub enum TokenFault {
     /// Made by somebody else.
     #[error("wrong issuer")]
     WrongIssuer,
+}
+
+/// Why an ID token is refused. For the log, and for whoever tries out a rule; a client hears that its credentials are
+/// wrong, whatever the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdTokenFault {
+    /// Longer than any token that makes sense.
+    #[error("it is too long")]
+    TooLong,
+    /// Not three parts, or parts that cannot be read, or without an algorithm.
+    #[error("it is malformed, or unsigned")]
+    Malformed,
+    /// It says that it is another kind of token.
+    #[error("it is not an ID token by its `typ`")]
+    WrongType,
+    /// A symmetric algorithm, or not the key's.
+    #[error("its algorithm is not accepted")]
+    WrongAlgorithm,
+    /// Its issuer is none that this registry trusts.
+    #[error("its issuer is not trusted here")]
+    UntrustedIssuer,
+    /// It names a key that its issuer does not publish.
+    #[error("its issuer publishes no such key")]
+    UnknownKey,
+    /// The signature is not of that key.
+    #[error("its signature is wrong")]
+    WrongSignature,
+    /// It says that it is another issuer's.
+    #[error("it is another issuer's")]
+    WrongIssuer,
+    /// Made for others.
+    #[error("it was made for another audience")]
+    WrongAudience,
+    /// Asked for by others.
+    #[error("it was asked for by another client (`azp`)")]
+    WrongParty,
+    /// It was good once.
+    #[error("it has expired")]
+    Expired,
+    /// It will be good later.
+    #[error("it is not valid yet")]
+    NotYetValid,
+    /// A claim that must be there is not, or is not what it must be.
+    #[error("its claim `{0}` is missing or malformed")]
+    ClaimMissing(&'static str),
+    /// Made for another attempt to log in.
+    #[error("it was made for another login")]
+    WrongNonce,
+    /// What else is said is said of somebody else.
+    #[error("the provider speaks of somebody else")]
+    WrongSubject,
 }

@@ -219,7 +219,7 @@ impl Keyring {
 }
 
 /// Whether `then` lies more than `age` before `now`; a clock that was set back counts as old.
-fn is_older(then: Option<SystemTime>, now: SystemTime, age: Duration) -> bool {
+pub(crate) fn is_older(then: Option<SystemTime>, now: SystemTime, age: Duration) -> bool {
     then.is_none_or(|then| now.duration_since(then).map_or(true, |since| since >= age))
 }
 

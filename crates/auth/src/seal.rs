@@ -8,8 +8,9 @@
 //! ```
 //! Random nonces are safe for 2^32 values under one key (NIST SP 800-38D section 8.3); we seal some tens a year.
 
-use crate::Error;
+use crate::{DigestKey, Error};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand::CryptoRng;
@@ -27,12 +28,15 @@ const KEY_LEN: usize = 32;
 pub enum Purpose {
     /// The private half of a token-signing key.
     SigningKey,
+    /// What a browser carries on its way to a provider of single sign-on and back.
+    Login,
 }
 
 impl Purpose {
     fn label(self) -> &'static str {
         match self {
             Self::SigningKey => "signing-key",
+            Self::Login => "login",
         }
     }
 }
@@ -41,6 +45,8 @@ impl Purpose {
 /// what was sealed with them, and seal nothing.
 pub struct SealKey {
     key: LessSafeKey,
+    /// Where keys for other ends come from.
+    root: hmac::Key,
     /// Tells "sealed with another key" from "damaged"; says nothing about the key itself.
     fingerprint: [u8; FINGERPRINT_LEN],
     old: Vec<SealKey>,
@@ -70,6 +76,7 @@ impl SealKey {
         fingerprint.copy_from_slice(&hash[..FINGERPRINT_LEN]);
         Ok(Self {
             key: LessSafeKey::new(key),
+            root: hmac::Key::new(hmac::HMAC_SHA256, raw),
             fingerprint,
             old: Vec::new(),
         })
@@ -100,6 +107,12 @@ impl SealKey {
             .map_err(|_| Error::SealKeyInvalid)?;
         let raw: [u8; KEY_LEN] = decoded.try_into().map_err(|_| Error::SealKeyInvalid)?;
         Self::from_bytes(&SecretBox::new(Box::new(raw)))
+    }
+
+    /// A key for keyed digests of `what`, the same in every process that has this one, and of no use for anything else.
+    pub fn digest_key(&self, what: &str) -> DigestKey {
+        let derived = hmac::sign(&self.root, format!("portolan digest\0{what}").as_bytes());
+        DigestKey::new(derived.as_ref())
     }
 
     /// Seals `plain` as the `purpose` secret called `name`.

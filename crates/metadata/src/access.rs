@@ -277,7 +277,8 @@ CROSS JOIN LATERAL (
         CASE
             WHEN n.mode = 'read_only' THEN 2
             WHEN r.mode = 'read_only' THEN 1
-            WHEN r.mode = 'mirror' AND r.mirror_account_id IS DISTINCT FROM a.id THEN 3
+            -- One that no account mirrors takes writes from nobody, the anonymous included.
+            WHEN r.mode = 'mirror' AND (r.mirror_account_id = a.id) IS NOT TRUE THEN 3
             ELSE 0
         END::smallint AS writable
 ) d"

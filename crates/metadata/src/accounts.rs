@@ -1,18 +1,28 @@
 //! Accounts: who can prove to be somebody, and which namespace is theirs.
 
+mod email;
 mod name;
+mod organizations;
+mod removal;
+mod row;
+mod users;
 
+pub use email::{EmailAddress, EmailAddressError};
 pub use name::{AccountName, AccountNameError};
+pub use organizations::create_organization;
+pub use removal::{Removal, remove};
+pub use row::{AccountKind, AccountRow, Superuser, describe, find, hold, list, lock, of_kind};
+pub use users::{keep_a_superuser, set_active, set_email, set_superuser};
 
-use crate::columns::parsed;
+pub(crate) use organizations::STATEMENTS as ORGANIZATION_STATEMENTS;
+pub(crate) use removal::{STATEMENTS as REMOVAL_STATEMENTS, forget};
+pub(crate) use row::STATEMENTS as ROW_STATEMENTS;
+pub(crate) use users::STATEMENTS as USER_STATEMENTS;
+
 use crate::statements::statement;
 use crate::{AccountId, Error};
-use portolan_pg::{PointRead, Read, Statement, Tx, point_statement};
+use portolan_pg::{Read as _, Statement, Tx};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::time::SystemTime;
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 /// A password's hash as stored, in PHC string form. Never shown.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -33,66 +43,6 @@ impl StoredPassword {
 impl fmt::Debug for StoredPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoredPassword(..)")
-    }
-}
-
-/// The credential of a user by name. A disabled account, and one that has no password, gives none.
-#[derive(Debug, Clone, Copy)]
-pub struct CredentialByName;
-
-/// What a login is checked against.
-#[derive(Debug, Clone)]
-pub struct CredentialRow {
-    /// Whose it is.
-    pub account: AccountId,
-    /// The account's generation, for the token.
-    pub generation: i64,
-    /// Whether the account may everything.
-    pub superuser: bool,
-    /// The password's hash.
-    pub password_hash: StoredPassword,
-}
-
-impl PointRead for CredentialByName {
-    type Key = AccountName;
-    type Row = CredentialRow;
-
-    const STATEMENT: Statement = point_statement!(
-        "accounts.credential_by_name",
-        [TEXT_ARRAY],
-        "SELECT k.ord, a.id, a.generation, a.superuser, a.password_hash
-         FROM unnest($1) WITH ORDINALITY AS k(name, ord)
-         CROSS JOIN LATERAL (
-             SELECT account.id, account.generation, account.superuser, account.password_hash
-             FROM account
-             WHERE account.name = k.name AND account.state = 'active' AND account.password_hash IS NOT NULL
-             LIMIT 1
-         ) a",
-    );
-
-    /// Nobody has proven to be anybody yet: each name is a party, and one that is tried from everywhere harms its own.
-    fn party(key: &AccountName) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn key_bytes(key: &AccountName) -> usize {
-        size_of::<AccountName>() + key.as_str().len()
-    }
-
-    fn columns(keys: &[&AccountName]) -> Vec<Box<dyn ToSql + Sync + Send>> {
-        let names: Vec<String> = keys.iter().map(|key| key.as_str().to_owned()).collect();
-        vec![Box::new(names)]
-    }
-
-    fn decode(row: &Row) -> Result<CredentialRow, tokio_postgres::Error> {
-        Ok(CredentialRow {
-            account: row.try_get(1)?,
-            generation: row.try_get(2)?,
-            superuser: row.try_get(3)?,
-            password_hash: StoredPassword(row.try_get(4)?),
-        })
     }
 }
 
@@ -169,46 +119,6 @@ pub async fn ensure_admin(
     }
 }
 
-/// An account as an administrator sees it.
-#[derive(Debug, Clone)]
-pub struct AccountRow {
-    /// Its id.
-    pub id: AccountId,
-    /// Its name.
-    pub name: AccountName,
-    /// Whether it may everything.
-    pub superuser: bool,
-    /// Whether it may log in.
-    pub active: bool,
-    /// When it was made.
-    pub created_at: SystemTime,
-}
-
-static FIND: Statement = statement!(
-    "accounts.find",
-    [TEXT],
-    "SELECT account.id, account.name, account.superuser, account.state = 'active', account.created_at
-     FROM account
-     WHERE account.name = $1",
-);
-
-/// The account of that name.
-pub async fn find(db: &impl Read, name: &AccountName) -> Result<Option<AccountRow>, Error> {
-    let row = db.query_opt(&FIND, &[&name.as_str()]).await?;
-    let decode = |row: Row| {
-        Ok(AccountRow {
-            id: row.try_get(0)?,
-            name: parsed(&row, 1)?,
-            superuser: row.try_get(2)?,
-            active: row.try_get(3)?,
-            created_at: row.try_get(4)?,
-        })
-    };
-    row.map(decode)
-        .transpose()
-        .map_err(Error::decoding("account"))
-}
-
 static SET_PASSWORD: Statement = statement!(
     "accounts.set_password",
     [TEXT, TEXT],
@@ -228,24 +138,4 @@ pub async fn set_password(
         == 1)
 }
 
-static SET_ACTIVE: Statement = statement!(
-    "accounts.set_active",
-    [TEXT, BOOL],
-    "UPDATE account
-     SET state = CASE WHEN $2 THEN 'active' ELSE 'disabled' END, generation = generation + 1
-     WHERE account.name = $1 AND account.state <> 'removing'",
-);
-
-/// Lets an account log in, or shuts it out; either ends all its tokens. False: there is no such account.
-pub async fn set_active(tx: &Tx, name: &AccountName, active: bool) -> Result<bool, Error> {
-    Ok(tx.execute(&SET_ACTIVE, &[&name.as_str(), &active]).await? == 1)
-}
-
-pub(crate) static STATEMENTS: &[&Statement] = &[
-    &CredentialByName::STATEMENT,
-    &INSERT_USER,
-    &INSERT_NAMESPACE,
-    &FIND,
-    &SET_PASSWORD,
-    &SET_ACTIVE,
-];
+pub(crate) static STATEMENTS: &[&Statement] = &[&INSERT_USER, &INSERT_NAMESPACE, &SET_PASSWORD];

@@ -1,5 +1,6 @@
 //! What a statement of this crate can fail with, named by fact.
 
+use crate::refused::Refused;
 use portolan_oci::Digest;
 
 /// Why a read or write of metadata did not happen.
@@ -41,6 +42,9 @@ pub enum Error {
     /// The name belongs to another account or namespace.
     #[error("the name is taken")]
     NameTaken,
+    /// The change is wrong in itself; nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The store's row names another place than the configuration does: every blob in it would be missing.
     #[error("store `{name}` was set up as {recorded}, and the configuration says {configured}")]
     StoreChanged {

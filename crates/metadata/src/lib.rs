@@ -17,27 +17,41 @@
 mod columns;
 mod error;
 mod ids;
+mod refused;
 mod statements;
+mod words;
 
 pub mod access;
 pub mod accounts;
 pub mod audit;
 pub mod blobs;
+pub mod browser_sessions;
 pub mod catalog;
+pub mod credentials;
+pub mod default_permissions;
+pub mod explain;
+pub mod external_identities;
+pub mod federation;
 pub mod gc;
 pub mod jobs;
+pub mod lockouts;
 pub mod manifest_contents;
 pub mod manifests;
 pub mod migrate;
+pub mod namespaces;
 pub mod object_delete;
+pub mod passwords;
+pub mod permissions;
 pub mod read_only;
 pub mod referrers;
 pub mod repositories;
 pub mod rights;
+pub mod robots;
 pub mod sessions;
 pub mod signing_keys;
 pub mod stores;
 pub mod tags;
+pub mod teams;
 pub mod uploads;
 
 pub use access::{Access, Principal, PrincipalState, Role, Writable};
@@ -46,5 +60,7 @@ pub use ids::{
     AccountId, BlobId, CredentialId, ManifestId, NamespaceId, RepositoryId, StoreId, TeamId,
 };
 pub use portolan_oci::StorageKey;
+pub use refused::{Noun, Refused};
 pub use repositories::Visibility;
 pub use statements::statements;
+pub use words::UnknownWord;

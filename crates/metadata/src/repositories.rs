@@ -1,12 +1,19 @@
 //! Repositories: found and locked by path, made by a first push, renamed out of the way when they go.
 
+mod change;
+mod row;
+
+pub use change::{describe, mark_deleted, mark_deleted_in, set_mode};
+pub use row::{RepositoryMode, RepositoryRow, find, list, list_in, lock_for_change};
+
+pub(crate) use change::STATEMENTS as CHANGE_STATEMENTS;
+pub(crate) use row::STATEMENTS as ROW_STATEMENTS;
+
 use crate::access::{Access, access_columns, access_from};
-use crate::columns::{before_nul, limit, parsed};
 use crate::statements::statement;
 use crate::{Error, NamespaceId, Principal, RepositoryId, read_only};
 use portolan_oci::RepositoryName;
-use portolan_pg::{Read, Statement, Tx};
-use std::time::SystemTime;
+use portolan_pg::{Read as _, Statement, Tx};
 
 /// Who may read without a right of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,19 +32,6 @@ impl Visibility {
             Self::Public => "public",
         }
     }
-}
-
-/// A repository as an administrator sees it.
-#[derive(Debug, Clone)]
-pub struct RepositoryRow {
-    /// Its id.
-    pub id: RepositoryId,
-    /// Its canonical name.
-    pub name: RepositoryName,
-    /// Who may read it.
-    pub visibility: Visibility,
-    /// When it was made.
-    pub created_at: SystemTime,
 }
 
 /// How often a row may vanish between the attempt to insert it and the attempt to lock the one in the way:
@@ -89,13 +83,17 @@ pub async fn lock(tx: &Tx, path: &RepositoryName, principal: &Principal) -> Resu
 static FIND_NAMESPACE: Statement = statement!(
     "repositories.find_namespace",
     [TEXT],
-    "SELECT namespace.id FROM namespace WHERE namespace.name = $1",
+    // Held, so that it is not removed with its owner between here and the repository that is put into it.
+    "SELECT namespace.id FROM namespace WHERE namespace.name = $1 FOR KEY SHARE",
 );
 
 static INSERT_ORGANIZATION: Statement = statement!(
     "repositories.insert_organization",
-    [TEXT],
-    "INSERT INTO account (kind, name) VALUES ('organization', $1) ON CONFLICT (name) DO NOTHING",
+    [TEXT, INT8],
+    "INSERT INTO account (kind, name)
+     SELECT 'organization', $1
+     WHERE $2 IS NULL OR (SELECT maker.superuser FROM account AS maker WHERE maker.id = $2)
+     ON CONFLICT (name) DO NOTHING",
 );
 
 static INSERT_NAMESPACE: Statement = statement!(
@@ -171,7 +169,7 @@ pub async fn ensure(
     principal: &Principal,
 ) -> Result<Ensured, Error> {
     let decoding = Error::decoding("repository");
-    let namespace = namespace(tx, path.namespace()).await?;
+    let namespace = namespace(tx, path.namespace(), principal).await?;
     for _ in 0..ATTEMPTS {
         let made = tx
             .query_opt(&INSERT, &[&path.as_str(), &namespace, &principal.account()])
@@ -198,37 +196,19 @@ pub async fn ensure(
     })
 }
 
-static FIND: Statement = statement!(
-    "repositories.find",
-    [TEXT],
-    "SELECT repository.id FROM repository WHERE repository.path = $1 AND repository.state = 'active'",
-);
-
-/// The repository that has this path now, whoever may see it.
-pub async fn find(db: &impl Read, path: &RepositoryName) -> Result<Option<RepositoryId>, Error> {
-    let row = db.query_opt(&FIND, &[&path.as_str()]).await?;
-    row.map(|row| row.try_get(0))
-        .transpose()
-        .map_err(Error::decoding("repository"))
-}
-
-/// The namespace of that name.
-pub async fn find_namespace(db: &impl Read, name: &str) -> Result<Option<NamespaceId>, Error> {
-    let row = db.query_opt(&FIND_NAMESPACE, &[&before_nul(name)]).await?;
-    row.map(|row| row.try_get(0))
-        .transpose()
-        .map_err(Error::decoding("namespace"))
-}
-
-async fn namespace(tx: &Tx, name: &str) -> Result<NamespaceId, Error> {
+async fn namespace(tx: &Tx, name: &str, principal: &Principal) -> Result<NamespaceId, Error> {
     let decoding = Error::decoding("namespace");
     if let Some(row) = tx.query_opt(&FIND_NAMESPACE, &[&name]).await? {
         return row.try_get(0).map_err(decoding);
     }
-    tx.execute(&INSERT_ORGANIZATION, &[&name]).await?;
+    tx.execute(&INSERT_ORGANIZATION, &[&name, &principal.account()])
+        .await?;
     tx.execute(&INSERT_NAMESPACE, &[&name]).await?;
-    let row = tx.query_one(&FIND_NAMESPACE, &[&name]).await?;
-    row.try_get(0).map_err(decoding)
+    match tx.query_opt(&FIND_NAMESPACE, &[&name]).await? {
+        Some(row) => row.try_get(0).map_err(decoding),
+        // It went with its owner since the right was decided, and this is nobody who may make it anew.
+        None => Err(Error::Contended { table: "namespace" }),
+    }
 }
 
 static SET_VISIBILITY: Statement = statement!(
@@ -249,67 +229,6 @@ pub async fn set_visibility(
         == 1)
 }
 
-static MARK_DELETED: Statement = statement!(
-    "repositories.mark_deleted",
-    [TEXT],
-    "UPDATE repository
-     SET state = 'removing', removed_at = now(), removed_path = path, path = '~' || id
-     WHERE repository.path = $1 AND repository.state = 'active'
-     RETURNING id",
-);
-
-/// Takes a repository out of use; its name is free at once, its rows go later, in bounded steps.
-///
-/// One UPDATE renames and marks. The path is a key, so it waits for every write transaction that has
-/// locked the repository, and those that come after do not find it.
-pub async fn mark_deleted(tx: &Tx, path: &RepositoryName) -> Result<Option<RepositoryId>, Error> {
-    let row = tx.query_opt(&MARK_DELETED, &[&path.as_str()]).await?;
-    row.map(|row| row.try_get(0))
-        .transpose()
-        .map_err(Error::decoding("repository"))
-}
-
-static LIST: Statement = statement!(
-    "repositories.list",
-    [TEXT, INT8],
-    "SELECT repository.id, repository.path, repository.visibility = 'public', repository.created_at
-     FROM repository
-     WHERE repository.path > $1 AND repository.state = 'active'
-     ORDER BY repository.path
-     LIMIT $2",
-);
-
-/// Every repository after `last`, in the order of paths, whoever may read it.
-pub async fn list(
-    db: &impl Read,
-    last: Option<&str>,
-    rows: usize,
-) -> Result<Vec<RepositoryRow>, Error> {
-    let found = db
-        .query(
-            &LIST,
-            &[&before_nul(last.unwrap_or_default()), &limit(rows)],
-        )
-        .await?;
-    let decode = |row: &tokio_postgres::Row| {
-        Ok(RepositoryRow {
-            id: row.try_get(0)?,
-            name: parsed(row, 1)?,
-            visibility: if row.try_get(2)? {
-                Visibility::Public
-            } else {
-                Visibility::Private
-            },
-            created_at: row.try_get(3)?,
-        })
-    };
-    found
-        .iter()
-        .map(decode)
-        .collect::<Result<_, _>>()
-        .map_err(Error::decoding("repository"))
-}
-
 pub(crate) static STATEMENTS: &[&Statement] = &[
     &LOCK,
     &FIND_NAMESPACE,
@@ -318,8 +237,5 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &INSERT,
     &GRANT_DEFAULTS,
     &LOCK_ID,
-    &FIND,
     &SET_VISIBILITY,
-    &MARK_DELETED,
-    &LIST,
 ];

@@ -103,6 +103,9 @@ pub enum Error {
         /// How long the client should wait.
         retry_after: Duration,
     },
+    /// A change of who there is, or of who may, that is wrong in itself; nothing was changed.
+    #[error(transparent)]
+    Refused(portolan_metadata::Refused),
     /// More work than the bounds allow; worth another try.
     #[error("too many requests")]
     Overloaded {
@@ -195,6 +198,8 @@ impl From<portolan_metadata::Error> for Error {
         use portolan_metadata::Error as Metadata;
         match cause {
             Metadata::TagChanged { current } => Self::PreconditionFailed { current },
+            Metadata::Refused(refused) => Self::Refused(refused),
+            Metadata::NameTaken => Self::Refused(portolan_metadata::Refused::NameTaken),
             Metadata::PrincipalEnded => Self::CredentialsVoid,
             Metadata::ReadOnly { message } => Self::ReadOnly {
                 message,

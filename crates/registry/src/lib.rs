@@ -11,6 +11,7 @@ mod cache;
 mod caller;
 mod delete;
 mod error;
+pub mod explain;
 mod freshness;
 pub mod identity;
 mod limits;
@@ -106,6 +107,11 @@ impl Registry {
     /// The bounds it was made with.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// The way to change who there is.
+    pub fn identity(&self) -> identity::Identity {
+        identity::Identity::new(self.0.router.clone())
     }
 
     fn router(&self) -> &Router {

@@ -36,10 +36,13 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "print")]
         reference: bool,
     },
-    /// Look after accounts and repositories, straight in the database.
+    /// Look after accounts, rights and repositories, straight in the database.
     Admin {
         #[command(subcommand)]
         task: admin::Task,
+        /// How to print what was found, or done.
+        #[arg(short, long, value_enum, default_value_t, global = true)]
+        output: Format,
         #[command(flatten)]
         config: ConfigFile,
     },

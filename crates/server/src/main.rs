@@ -22,11 +22,17 @@ mod read_only;
 mod router;
 mod serve;
 mod shutdown;
+mod sso;
 mod telemetry;
 mod token;
 mod v2;
 mod wire;
 mod worker;
+
+// Random inputs, as many as for the grammars, from the tests of the crate that has those.
+#[cfg(test)]
+#[path = "../../oci/tests/it/fuzz.rs"]
+mod fuzz;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -48,7 +54,7 @@ fn main() -> ExitCode {
     match start(cli) {
         Ok(code) => code,
         Err(error) => {
-            let invalid = error.downcast_ref::<Invalid>().is_some();
+            let invalid = error.is::<Invalid>() || error.is::<admin::Usage>();
             // Nothing can be done about a standard error that is closed.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             if invalid {
@@ -101,7 +107,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 print("the configuration is good\n")
             }
         }
-        Command::Admin { task, config } => admin::run(task, config.file.as_deref()).await,
+        Command::Admin {
+            task,
+            output,
+            config,
+        } => admin::run(task, output, config.file.as_deref()).await,
         Command::ReadOnly { task, config } => read_only::run(task, config.file.as_deref()).await,
         Command::Doctor { output, config } => doctor::run(config.file.as_deref(), output).await,
         Command::Quickstart(args) => quickstart::run(args).await,

@@ -6,6 +6,7 @@ use crate::layer::log;
 use crate::layer::metrics::{self, Metrics};
 use crate::layer::origin::{self, Origins};
 use crate::layer::request_id::{self, RequestIds};
+use crate::sso;
 use crate::v2;
 use crate::wire::App;
 use axum::http::Request;
@@ -38,6 +39,10 @@ pub(crate) fn service(
     if config.has(Role::Registry) {
         // `/v2` and the token service in it, with layers of its own: what answers have in common, and who asks.
         routes = routes.merge(v2::routes(app.clone()));
+    }
+    if config.has(Role::Registry) || config.has(Role::Api) {
+        // Browsers that log in. What they are given is good at every process.
+        routes = routes.merge(sso::routes());
     }
     let admission = Admission::new(config.http.bounds.requests);
     let layers = ServiceBuilder::new()

@@ -4,12 +4,13 @@ use crate::config::{
     ByteSize, Config, Database, Encryption, Freshness, OnPrimaryLoss, Role, S3, StoreKind,
 };
 use crate::layer::Challenger;
+use crate::sso::{self, Sso};
 use crate::token::{self, Auth};
 use crate::v2;
 use crate::worker::Duties;
 use anyhow::Context as _;
 use axum::extract::FromRef;
-use portolan_auth::SystemClock;
+use portolan_auth::{Clock, SystemClock};
 use portolan_blobs::{
     BlobStore, ByteBudget, DirectoryStore, PartSchedule, S3Credentials, S3Encryption, S3Endpoint,
     S3Settings, S3Store,
@@ -37,6 +38,8 @@ pub(crate) struct App {
     pub(crate) challenger: Challenger,
     /// The knobs of `/v2`.
     pub(crate) settings: v2::Settings,
+    /// Who else may say who somebody is.
+    pub(crate) sso: Sso,
 }
 
 impl FromRef<App> for Registry {
@@ -54,6 +57,12 @@ impl FromRef<App> for Auth {
 impl FromRef<App> for Challenger {
     fn from_ref(app: &App) -> Self {
         app.challenger.clone()
+    }
+}
+
+impl FromRef<App> for Sso {
+    fn from_ref(app: &App) -> Self {
+        app.sso.clone()
     }
 }
 
@@ -191,13 +200,25 @@ pub(crate) async fn app(
         pulls,
         random: StdRng::from_rng(random),
     });
+    let seal = key_policy(config)?.seal;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let sso = Sso::new(sso::Parts {
+        config,
+        identity: Identity::new(router.clone()),
+        seal: Arc::clone(&seal),
+        clock: Arc::clone(&clock),
+        random: StdRng::from_rng(random),
+    })?;
     let auth = Auth::start(token::Parts {
         router: router.clone(),
-        seal: key_policy(config)?.seal,
+        seal,
         service: config.tokens.service.as_str().into(),
         lifetime: config.tokens.lifetime,
         max_stale: config.database.max_stale,
-        clock: Arc::new(SystemClock),
+        login: config.login.clone(),
+        processes: processes(config),
+        clock,
+        sso: sso.clone(),
         random: StdRng::from_rng(random),
     })
     .await?;
@@ -216,6 +237,7 @@ pub(crate) async fn app(
         challenger: auth.challenger().clone(),
         auth,
         settings,
+        sso,
     })
 }
 

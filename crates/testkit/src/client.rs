@@ -57,6 +57,15 @@ impl Client {
         self.authorized(&format!("Bearer {token}"))
     }
 
+    /// The same credentials at another server.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
     /// The same without credentials.
     #[must_use]
     pub fn anonymous(&self) -> Self {

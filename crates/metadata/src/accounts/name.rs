@@ -32,6 +32,11 @@ impl AccountName {
     pub fn is_robot(&self) -> bool {
         self.0.contains('+')
     }
+
+    /// The name of the user or organization that a robot belongs to.
+    pub fn robot_owner(&self) -> Option<Self> {
+        self.0.split_once('+').map(|(owner, _)| Self(owner.into()))
+    }
 }
 
 impl FromStr for AccountName {

@@ -1,9 +1,8 @@
 //! Accounts, their credentials, and the keys that tokens are signed with.
 
 use crate::support::{Db, aside, commit, router};
-use portolan_metadata::accounts::{
-    self, AccountName, CredentialByName, CredentialRow, NewUser, StoredPassword,
-};
+use portolan_metadata::accounts::{self, AccountName, NewUser, StoredPassword};
+use portolan_metadata::lockouts::{PasswordByName, PasswordKey, PasswordRow};
 use portolan_metadata::{Error, signing_keys};
 
 fn name(text: &str) -> AccountName {
@@ -18,9 +17,13 @@ fn new_user(text: &str) -> NewUser {
     }
 }
 
-async fn credential(db: &Db, text: &str) -> Option<CredentialRow> {
+async fn credential(db: &Db, text: &str) -> Option<PasswordRow> {
+    let key = PasswordKey {
+        name: name(text),
+        network: [203, 0, 113, 9].into(),
+    };
     db.router
-        .read_fresh::<CredentialByName>(name(text))
+        .read_fresh::<PasswordByName>(key)
         .await
         .unwrap()
         .value
@@ -33,10 +36,8 @@ async fn a_user_has_a_namespace_and_a_credential() {
         .write(async |tx| accounts::create_user(tx, &new_user("alice")).await)
         .await;
     let found = credential(&db, "alice").await.unwrap();
-    assert_eq!(
-        (found.account, found.generation, found.superuser),
-        (id, 1, false)
-    );
+    assert_eq!((found.account, found.generation), (id, 1));
+    assert!((found.locked_for, found.failed_before) == (None, false));
     assert_eq!(found.password_hash.as_str(), "h1");
     assert!(
         !format!("{found:?}").contains("h1"),
@@ -118,8 +119,11 @@ async fn the_administrator_is_made_once_and_keeps_the_password() {
     assert!(ensure("first").await);
     assert!(!ensure("second").await);
     let found = credential(&db, "admin").await.unwrap();
-    assert!(found.superuser);
     assert_eq!(found.password_hash.as_str(), "first");
+    assert!(
+        db.holds("SELECT superuser FROM account WHERE name = 'admin'")
+            .await
+    );
 }
 
 #[tokio::test]

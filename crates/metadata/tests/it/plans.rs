@@ -10,6 +10,7 @@ use tokio_postgres::types::Type;
 
 /// Statements that read a whole index in its order, and why they may.
 const WHOLE_INDEX: &[(&str, &str)] = &[
+    ("accounts.lock_superusers", "the index has superusers alone"),
     (
         "blobs.find_readable",
         "working tables of the recursion; no table of ours",
@@ -239,6 +240,8 @@ const MANY_ROWS: &str = "
     INSERT INTO permission (repository_id, team_id, role) SELECT id, id % 2000 + 1, 2 FROM repository;
     INSERT INTO credential (account_id, kind, secret_hash)
         SELECT id, 'application', sha256(id::text::bytea) FROM account WHERE kind = 'user';
+    INSERT INTO lockout (account_id, address, last_attempt)
+        SELECT id, '203.0.113.9', '' FROM account WHERE kind = 'user';
     ANALYZE;
     SET plan_cache_mode = force_generic_plan; SET jit = off";
 
@@ -290,7 +293,6 @@ type Pinned = (
 );
 
 const PINNED: &[Pinned] = &[
-    ("accounts.credential_by_name", &["name"], &["account"]),
     (
         "access.resolve",
         &["path", "namespace", "account", "generation", "credential"],
@@ -315,6 +317,16 @@ const PINNED: &[Pinned] = &[
             "repository",
             "repository_blob",
         ],
+    ),
+    (
+        "credentials.by_secret",
+        &["secret"],
+        &["account", "credential"],
+    ),
+    (
+        "lockouts.password_by_name",
+        &["name", "network"],
+        &["account", "lockout"],
     ),
     (
         "manifest_contents.payload",
@@ -371,7 +383,8 @@ const PINNED: &[Pinned] = &[
 /// and 2,000 others too.
 const PULLS: &str = "
     SELECT r.path, n.name AS namespace, a.id AS account, a.generation, 'latest' AS tag,
-           m.digest AS manifest, b.digest AS blob, a.name, 0::bigint AS seconds, NULL::bigint AS credential
+           m.digest AS manifest, b.digest AS blob, a.name, 0::bigint AS seconds, NULL::bigint AS credential,
+           sha256(a.id::text::bytea) AS secret, '203.0.113.9'::inet AS network
     FROM account a
     JOIN namespace n ON n.owner_account_id = a.id
     JOIN repository r ON r.namespace_id = n.id AND r.path LIKE '%/app3'
@@ -381,11 +394,11 @@ const PULLS: &str = "
     ORDER BY r.path
     LIMIT 256";
 
-/// One column of [`PULLS`] as arrays of one key and of all.
-async fn keys(session: &Session, column: &str, count: i64) -> String {
+/// One column of `pulls` as arrays of one key and of all.
+async fn keys(session: &Session, pulls: &str, column: &str, count: i64) -> String {
     let sql = format!(
         "SELECT format('%L::%s', array_agg({column})::text, pg_typeof(array_agg({column})))
-         FROM (SELECT * FROM ({PULLS}) AS pulls ORDER BY path LIMIT $1) AS pulls"
+         FROM (SELECT * FROM ({pulls}) AS pulls ORDER BY path LIMIT $1) AS pulls"
     );
     session.query_one(&sql, &[&count]).await.unwrap().get(0)
 }
@@ -407,7 +420,7 @@ async fn every_point_read_takes_the_same_steps_for_each_of_its_keys() {
         for count in [1_u64, 256] {
             let mut parameters = Vec::new();
             for column in *columns {
-                parameters.push(keys(&db.sql, column, count.try_into().unwrap()).await);
+                parameters.push(keys(&db.sql, PULLS, column, count.try_into().unwrap()).await);
             }
             let explain = format!(
                 "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE pinned ({})",
@@ -465,4 +478,133 @@ async fn every_point_read_takes_the_same_steps_for_each_of_its_keys() {
         PINNED.len(),
         "a pinned plan is of no statement"
     );
+}
+
+/// Robots of organizations beside all that [`MANY_ROWS`] has, with a permission and a secret each.
+const ROBOTS: &str = "
+    INSERT INTO account (kind, name, owner_id) SELECT 'robot', name || '+bot', id FROM account WHERE kind = 'organization';
+    INSERT INTO permission (repository_id, account_id, role)
+        SELECT r.id, a.id, 1 FROM repository r
+        JOIN account a ON a.kind = 'robot' AND a.id % 200 = r.id % 200
+        WHERE r.path LIKE '%/app3';
+    INSERT INTO credential (account_id, kind, max_role, secret_hash)
+        SELECT id, 'robot', 2, sha256(name::bytea) FROM account WHERE kind = 'robot';
+    ANALYZE";
+
+/// As [`PULLS`], by those who own nothing: every other repository is asked for by a member of a team that has a permission
+/// there, with an application token; the rest by robots. The first is a member.
+const MEMBERS_PULLS: &str = "
+    SELECT r.path, n.name AS namespace, a.id AS account, a.generation, 'latest' AS tag,
+           m.digest AS manifest, b.digest AS blob, a.name, 0::bigint AS seconds, c.id AS credential
+    FROM (
+        SELECT r.*, row_number() OVER (ORDER BY r.path) AS nth FROM repository r WHERE r.path LIKE '%/app3'
+    ) AS r
+    JOIN namespace n ON n.id = r.namespace_id
+    JOIN manifest m ON m.repository_id = r.id
+    JOIN manifest_blob mb ON mb.manifest_id = m.id
+    JOIN blob b ON b.id = mb.blob_id
+    CROSS JOIN LATERAL (
+        SELECT account.* FROM account
+        WHERE CASE WHEN r.nth % 2 = 1
+            THEN account.id IN (
+                SELECT ms.account_id FROM membership ms JOIN permission p ON p.team_id = ms.team_id
+                WHERE p.repository_id = r.id
+            )
+            ELSE account.kind = 'robot' AND account.id IN (
+                SELECT p.account_id FROM permission p WHERE p.repository_id = r.id
+            )
+        END
+        ORDER BY account.id
+        LIMIT 1
+    ) AS a
+    JOIN credential c ON c.account_id = a.id
+    ORDER BY r.path
+    LIMIT 256";
+
+/// How many teams each user of [`MANY_ROWS`] is in.
+const TEAMS: u64 = 4;
+
+/// The tables that are looked into for those who own nothing, whatever they ask for.
+const OF_RIGHTS: [&str; 4] = ["credential", "membership", "permission", "team"];
+
+/// What a team's member and a robot may costs steps for each of his teams, never for what others have: with one key and
+/// with as many as a batch has, by indexes of the same tables.
+#[tokio::test]
+async fn the_rights_of_members_and_robots_cost_steps_for_their_own_teams_alone() {
+    let db = Db::new().await;
+    db.sql.batch_execute(MANY_ROWS).await.unwrap();
+    db.sql.batch_execute(ROBOTS).await.unwrap();
+    let mut seen = 0;
+    for statement in batched() {
+        let (_, columns, tables) = PINNED
+            .iter()
+            .find(|(name, ..)| *name == statement.name)
+            .unwrap_or_else(|| panic!("the plan of `{}` is not pinned", statement.name));
+        if !columns.contains(&"credential") {
+            continue;
+        }
+        seen += 1;
+        let types: Vec<&str> = statement.types.iter().map(Type::name).collect();
+        let prepare = format!("PREPARE pinned ({}) AS {}", types.join(", "), statement.sql);
+        db.sql.batch_execute(&prepare).await.unwrap();
+        for count in [1_u64, 256] {
+            let mut parameters = Vec::new();
+            for column in *columns {
+                let count = count.try_into().unwrap();
+                parameters.push(keys(&db.sql, MEMBERS_PULLS, column, count).await);
+            }
+            let parameters = parameters.join(", ");
+            let name = statement.name;
+            let roles = format!("EXECUTE pinned ({parameters})");
+            let rows = db.sql.simple_query(&roles).await.unwrap();
+            let readable = rows.iter().filter(|message| match message {
+                // After the key's place and the repository.
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(2) != Some("0"),
+                _ => false,
+            });
+            assert_eq!(
+                readable.count() as u64,
+                count,
+                "`{name}`: all of them may read"
+            );
+
+            let explain =
+                format!("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE pinned ({parameters})");
+            let plan = explained(&db.sql, &explain).await;
+            let mut walked = BTreeSet::new();
+            walk(&plan, &mut |node| {
+                if node["Node Type"] == "Seq Scan" {
+                    assert!(is_small(node), "`{name}` scans `{}`", node["Relation Name"]);
+                }
+                let loops = node["Actual Loops"].as_u64().unwrap();
+                if node["Index Name"].is_null() {
+                    return;
+                }
+                let index = node["Index Name"].as_str().unwrap();
+                let table = node["Relation Name"].as_str().unwrap_or(index);
+                let of_rights = OF_RIGHTS.into_iter().find(|of| table.starts_with(of));
+                if of_rights.is_some() && loops == 0 {
+                    return;
+                }
+                walked.insert(of_rights.unwrap_or(table));
+                let most = if of_rights.is_some() { TEAMS } else { 1 };
+                assert!(
+                    loops <= count * most,
+                    "`{name}` looks {loops} times into `{table}` for {count} keys"
+                );
+                for rows in ["Actual Rows", "Rows Removed by Filter"] {
+                    let each = node[rows].as_f64().unwrap_or_default();
+                    let most = f64::from(u32::try_from(most).unwrap());
+                    assert!(
+                        each <= most,
+                        "`{name}`, {rows} of `{table}`: {each} for each of {count} keys"
+                    );
+                }
+            });
+            let expected: BTreeSet<&str> = tables.iter().copied().chain(OF_RIGHTS).collect();
+            assert_eq!(walked, expected, "`{name}` with {count} keys");
+        }
+        db.sql.batch_execute("DEALLOCATE pinned").await.unwrap();
+    }
+    assert!(seen >= 5, "only {seen} point reads decide");
 }

@@ -5,16 +5,38 @@
 //! Whether somebody may make a change is its caller's to decide; what is wrong in itself is refused here.
 
 mod audit;
+mod browser_session;
+mod external;
+mod federation;
 mod keys;
+mod lockouts;
+mod organizations;
+mod passwords;
+mod permissions;
+mod removal;
+mod repositories;
+mod robots;
+mod teams;
+mod tokens;
+mod users;
 
 pub use audit::{Kept, Search};
+pub use external::{ExternalPerson, From, Person, SignIn, SignInRefusal, SignUp};
+pub use federation::FederatedRobot;
 pub use keys::{Key, KeyPolicy, ROTATE_KEYS, Resealed, Retired, Rotation};
+pub use lockouts::{FORGET_FAILURES, LockoutRules};
+pub use portolan_metadata::audit::{Actor, Cursor, CursorError, Entry, Pull, PullRow};
+pub use portolan_metadata::browser_sessions::{SessionHash, SessionRow};
+pub use portolan_metadata::external_identities::PersonRow;
+pub use removal::{Deleted, Repositories};
+pub use robots::RobotRow;
+pub use tokens::{TokenRow, TokenToMake};
 
 use crate::Error;
 use portolan_metadata::read_only;
-use portolan_pg::{Router, Tx};
-
-pub use portolan_metadata::audit::{Actor, Cursor, CursorError, Entry, Pull, PullRow};
+use portolan_pg::{Reader, Router, Tx};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The way to change who there is; cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,9 +50,9 @@ impl Identity {
         Self { router }
     }
 
-    /// The way to Postgres, for reads.
-    fn router(&self) -> &Router {
-        &self.router
+    /// Someone to ask for what is listed and shown, everything acknowledged before included.
+    pub(crate) fn reader(&self) -> Reader {
+        self.router.read_list()
     }
 
     /// Begins a change, which read-only mode refuses.
@@ -47,4 +69,22 @@ impl Identity {
         self.router.acknowledge(tx.commit().await?).await?;
         Ok(())
     }
+
+    /// Begins what is done beside requests, in the share of connections that is for that.
+    async fn begin_aside(&self) -> Result<Tx, Error> {
+        let tx = self.router.begin_background().await?;
+        read_only::refuse_writes(&tx).await?;
+        Ok(tx)
+    }
+
+    /// Commits what nobody is told of, so that no process need see it at once.
+    async fn finish_aside(&self, tx: Tx) -> Result<(), Error> {
+        let _committed = tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// What the audit log says of a value that was replaced.
+fn replaced(from: impl Serialize, to: impl Serialize) -> Value {
+    json!({ "from": from, "to": to })
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails names the line")]
 
 mod delete;
+mod explain;
 mod mount;
 mod pulls;
 mod push;

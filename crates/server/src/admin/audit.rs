@@ -1,14 +1,17 @@
 //! `portolan admin audit`.
 
+use super::desk::Desk;
 use super::moment::Moment;
-use crate::output::Format;
+use crate::output::Rows;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
+use portolan_metadata::accounts::AccountName;
 use portolan_metadata::{AccountId, CredentialId, NamespaceId, RepositoryId};
 use portolan_oci::RepositoryName;
-use portolan_pg::Router;
 use portolan_registry::identity::{Cursor, Entry, Identity, PullRow, Search};
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -44,16 +47,13 @@ pub(crate) struct SearchArgs {
     repository: Option<RepositoryName>,
     /// In which namespace.
     #[arg(long)]
-    namespace: Option<String>,
+    namespace: Option<AccountName>,
     /// How many at most.
     #[arg(long, default_value_t = 100)]
     limit: usize,
     /// Before the change with this cursor, as JSON has it: the next page.
     #[arg(long)]
     before: Option<Cursor>,
-    /// How to print them; JSON is an object a line.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,7 +72,7 @@ pub(crate) struct ExportArgs {
     format: ExportFormat,
     /// Into this file, which must not be there yet; else to standard output.
     #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,9 +86,6 @@ pub(crate) struct PullsArgs {
     /// Until this moment.
     #[arg(long)]
     until: Option<Moment>,
-    /// How to print them; JSON is an object a line.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
 }
 
 /// `--format jsonl|csv`
@@ -109,16 +106,15 @@ const UNDER_WAY: Duration = Duration::from_mins(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
 /// Runs one task.
-pub(super) async fn run(router: &Router, task: Task) -> anyhow::Result<()> {
-    let identity = Identity::new(router.clone());
+pub(super) async fn run(desk: &Desk, task: Task) -> anyhow::Result<()> {
     match task {
-        Task::Search(args) => search(&identity, args).await,
-        Task::Export(args) => export(&identity, args).await,
-        Task::Pulls(args) => pulls(&identity, args).await,
+        Task::Search(args) => search(desk, args).await,
+        Task::Export(args) => export(&desk.identity, args).await,
+        Task::Pulls(args) => pulls(desk, args).await,
     }
 }
 
-async fn search(identity: &Identity, args: SearchArgs) -> anyhow::Result<()> {
+async fn search(desk: &Desk, args: SearchArgs) -> anyhow::Result<()> {
     let search = Search {
         since: args.since.map(|moment| moment.0),
         until: args.until.map(|moment| moment.0),
@@ -127,18 +123,18 @@ async fn search(identity: &Identity, args: SearchArgs) -> anyhow::Result<()> {
         repository: args.repository,
         namespace: args.namespace,
     };
-    let mut out = BufWriter::new(io::stdout());
     let mut before = args.before;
     let mut left = args.limit;
+    let mut out: Option<Rows> = None;
     while left > 0 {
-        let page = identity
+        let page = desk
+            .identity
             .search_audit(&search, before, left.min(PAGE))
             .await?;
+        // Whatever is wrong with what was asked for is said before anything is printed.
+        let rows = begun(&mut out, desk)?;
         for entry in &page {
-            match args.output {
-                Format::Table => writeln!(out, "{}", line(entry))?,
-                Format::Json => writeln!(out, "{}", object(entry))?,
-            }
+            rows.push(&Shown(line(entry), object(entry)))?;
         }
         left -= page.len();
         match page.get(PAGE - 1) {
@@ -146,7 +142,27 @@ async fn search(identity: &Identity, args: SearchArgs) -> anyhow::Result<()> {
             None => break,
         }
     }
-    Ok(out.flush()?)
+    begun(&mut out, desk)?;
+    Ok(out.map_or(Ok(()), Rows::end)?)
+}
+
+/// The list that is printed, begun when there is something to say.
+fn begun<'a>(rows: &'a mut Option<Rows>, desk: &Desk) -> io::Result<&'a mut Rows> {
+    match rows {
+        Some(rows) => Ok(rows),
+        None => Ok(rows.insert(Rows::begin(desk.format)?)),
+    }
+}
+
+/// A row, as a line and as JSON.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Shown(#[serde(skip)] String, Value);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 async fn export(identity: &Identity, args: ExportArgs) -> anyhow::Result<()> {
@@ -156,7 +172,7 @@ async fn export(identity: &Identity, args: ExportArgs) -> anyhow::Result<()> {
         at: since,
         id: i64::MIN,
     });
-    let mut out: Box<dyn Write> = match &args.output {
+    let mut out: Box<dyn Write> = match &args.file {
         Some(path) if args.after.is_some() => Box::new(BufWriter::new(continued(path)?)),
         Some(path) => {
             let new = OpenOptions::new().write(true).create_new(true).open(path);
@@ -215,24 +231,23 @@ fn continued(path: &Path) -> anyhow::Result<std::fs::File> {
     Ok(file)
 }
 
-async fn pulls(identity: &Identity, args: PullsArgs) -> anyhow::Result<()> {
+async fn pulls(desk: &Desk, args: PullsArgs) -> anyhow::Result<()> {
     let since = args.since.unwrap_or_else(|| Moment::ago(WEEK)).0;
     let until = args.until.unwrap_or_else(|| Moment::ago(Duration::ZERO)).0;
-    let mut out = BufWriter::new(io::stdout());
+    let mut out: Option<Rows> = None;
     let mut after = None;
     loop {
-        let page = identity
+        let page = desk
+            .identity
             .pull_counts(&args.repository, (since, until), after.as_ref(), PAGE)
             .await?;
+        let rows = begun(&mut out, desk)?;
         for row in &page {
-            match args.output {
-                Format::Table => writeln!(out, "{}", pull_line(row))?,
-                Format::Json => writeln!(out, "{}", pull_object(row))?,
-            }
+            rows.push(&Shown(pull_line(row), pull_object(row)))?;
         }
         match page.get(PAGE - 1) {
             Some(last) => after = Some(last.pull),
-            None => return Ok(out.flush()?),
+            None => return Ok(out.map_or(Ok(()), Rows::end)?),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! `portolan admin job`.
 
 use super::begin;
+use super::desk::{Desk, PAGE};
 use crate::worker::Kind;
-use portolan_metadata::jobs;
+use portolan_metadata::jobs::{self, JobRow};
 use portolan_pg::Router;
-use std::io::Write as _;
+use serde::Serialize;
+use std::fmt;
 
 /// What to do with jobs.
 #[derive(Debug, clap::Subcommand)]
@@ -23,50 +25,62 @@ pub(crate) enum Task {
     },
 }
 
-/// Rows fetched at a time.
-const PAGE: usize = 1_000;
-
 /// Runs one task.
-pub(super) async fn run(router: &Router, task: Task) -> anyhow::Result<()> {
+pub(super) async fn run(desk: &Desk, router: &Router, task: Task) -> anyhow::Result<()> {
     match task {
-        Task::List => list(router).await,
-        Task::Pause { kind } => set_paused(router, kind, true).await,
-        Task::Resume { kind } => set_paused(router, kind, false).await,
+        Task::List => {
+            let fetch = async |last: Option<&JobRow>| {
+                let reader = router.read_list();
+                Ok(jobs::list(&reader, last.map(|row| row.id), PAGE).await?)
+            };
+            desk.pages(fetch, |row| Job::from(row)).await
+        }
+        Task::Pause { kind } => set_paused(desk, router, kind, true).await,
+        Task::Resume { kind } => set_paused(desk, router, kind, false).await,
     }
 }
 
-async fn set_paused(router: &Router, kind: Kind, paused: bool) -> anyhow::Result<()> {
+async fn set_paused(desk: &Desk, router: &Router, kind: Kind, paused: bool) -> anyhow::Result<()> {
     let tx = begin(router).await?;
     let jobs = jobs::set_paused(&tx, kind.name(), paused).await?;
     router.acknowledge(tx.commit().await?).await?;
     let done = if paused { "paused" } else { "resumed" };
-    writeln!(std::io::stdout(), "{done} `{}`: {jobs} jobs", kind.name())?;
-    Ok(())
+    desk.done(format!("{done} `{}`: {jobs} jobs", kind.name()))
 }
 
-async fn list(router: &Router) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
-    let mut after = None;
-    loop {
-        let reader = router.read_list();
-        let rows = jobs::list(&reader, after, PAGE).await?;
-        drop(reader);
-        for row in &rows {
-            let state = match (row.paused, row.claimed_at) {
+/// A job in a list.
+#[derive(Debug, Serialize)]
+struct Job {
+    state: &'static str,
+    kind: String,
+    key: String,
+    attempts: u32,
+    last_error: Option<String>,
+}
+
+impl From<&JobRow> for Job {
+    fn from(row: &JobRow) -> Self {
+        Self {
+            state: match (row.paused, row.claimed_at) {
                 (true, _) => "paused",
                 (false, Some(_)) => "running",
                 (false, None) => "waiting",
-            };
-            let error = row.last_error.as_deref().unwrap_or_default();
-            writeln!(
-                out,
-                "{state}\t{}\t{}\tattempts {}\t{error}",
-                row.kind, row.key, row.attempts
-            )?;
+            },
+            kind: row.kind.clone(),
+            key: row.key.clone(),
+            attempts: row.attempts,
+            last_error: row.last_error.clone(),
         }
-        match rows.get(PAGE - 1) {
-            Some(row) => after = Some(row.id),
-            None => return Ok(()),
-        }
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = self.last_error.as_deref().unwrap_or_default();
+        write!(
+            f,
+            "{}\t{}\t{}\tattempts {}\t{error}",
+            self.state, self.kind, self.key, self.attempts
+        )
     }
 }

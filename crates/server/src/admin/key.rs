@@ -1,14 +1,13 @@
 //! `portolan admin key`.
 
-use super::actor;
+use super::desk::Desk;
 use crate::config::Config;
-use crate::output::Format;
 use crate::wire;
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use portolan_auth::SealedWith;
-use portolan_pg::Router;
-use portolan_registry::identity::{Identity, Key, Retired, Rotation};
-use serde_json::{Value, json};
+use portolan_registry::identity::{Key, Retired, Rotation};
+use serde::Serialize;
+use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -16,11 +15,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Task {
     /// Print every signing key: its state, age, and which key it is sealed with.
-    List {
-        /// How to print them; JSON is an object a line.
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Format,
-    },
+    List,
     /// Let a new key sign. It is published first, and signs two minutes later, when a worker's job or this command comes again.
     Rotate {
         /// Wait, and do both.
@@ -37,38 +32,31 @@ pub(crate) enum Task {
 }
 
 /// Runs one task.
-pub(super) async fn run(config: &Config, router: &Router, task: Task) -> anyhow::Result<()> {
-    let identity = Identity::new(router.clone());
+pub(super) async fn run(desk: &Desk, config: &Config, task: Task) -> anyhow::Result<()> {
     match task {
-        Task::List { output } => list(config, &identity, output).await,
-        Task::Rotate { wait } => rotate(config, &identity, wait).await,
-        Task::Retire { kid } => retire(config, &identity, &kid).await,
-        Task::Reseal => reseal(config, &identity).await,
+        Task::List => list(config, desk).await,
+        Task::Rotate { wait } => rotate(config, desk, wait).await,
+        Task::Retire { kid } => retire(config, desk, &kid).await,
+        Task::Reseal => reseal(config, desk).await,
     }
 }
 
-async fn list(config: &Config, identity: &Identity, output: Format) -> anyhow::Result<()> {
+async fn list(config: &Config, desk: &Desk) -> anyhow::Result<()> {
     // Without a key too: what there is can be seen by everybody who has the database.
     let seal = config.secrets.seal_key()?;
-    let mut out = io::stdout();
-    for key in identity.keys(seal.as_ref()).await? {
-        match output {
-            Format::Table => writeln!(out, "{}", line(&key))?,
-            Format::Json => writeln!(out, "{}", object(&key))?,
-        }
-    }
-    Ok(())
+    let keys = desk.identity.keys(seal.as_ref()).await?;
+    desk.list(keys.iter().map(Shown::of))
 }
 
-async fn rotate(config: &Config, identity: &Identity, wait: bool) -> anyhow::Result<()> {
+async fn rotate(config: &Config, desk: &Desk, wait: bool) -> anyhow::Result<()> {
     let policy = wire::key_policy(config)?;
     let mut random = wire::random()?;
     let mut out = io::stdout();
     loop {
-        let step = identity
-            .rotate_keys(&actor(), &policy, true, &mut random)
-            .await
-            .context("run `portolan read-only off` first if writes are switched off")?;
+        let step = desk
+            .identity
+            .rotate_keys(&desk.actor, &policy, true, &mut random)
+            .await?;
         match step {
             Rotation::Published { kid, signs_in } => {
                 writeln!(
@@ -105,11 +93,12 @@ fn rounded(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
-async fn retire(config: &Config, identity: &Identity, kid: &str) -> anyhow::Result<()> {
+async fn retire(config: &Config, desk: &Desk, kid: &str) -> anyhow::Result<()> {
     let policy = wire::key_policy(config)?;
     let mut random = wire::random()?;
-    let retired = identity
-        .retire_key(&actor(), &policy, kid, &mut random)
+    let retired = desk
+        .identity
+        .retire_key(&desk.actor, &policy, kid, &mut random)
         .await?;
     let mut out = io::stdout();
     match retired {
@@ -123,10 +112,13 @@ async fn retire(config: &Config, identity: &Identity, kid: &str) -> anyhow::Resu
     Ok(())
 }
 
-async fn reseal(config: &Config, identity: &Identity) -> anyhow::Result<()> {
+async fn reseal(config: &Config, desk: &Desk) -> anyhow::Result<()> {
     let policy = wire::key_policy(config)?;
     let mut random = wire::random()?;
-    let done = identity.reseal(&actor(), &policy.seal, &mut random).await?;
+    let done = desk
+        .identity
+        .reseal(&desk.actor, &policy.seal, &mut random)
+        .await?;
     writeln!(
         io::stdout(),
         "sealed {} secrets with the new key; {} were",
@@ -151,33 +143,47 @@ fn sealed(key: &Key) -> &'static str {
     }
 }
 
-fn line(key: &Key) -> String {
-    let row = &key.row;
-    let verifies = match row.verifies_for {
-        Some(span) => format!("verifies for {} s", span.as_secs()),
-        None => "-".to_owned(),
-    };
-    format!(
-        "{}\t{}\t{}\t{verifies}\t{}",
-        row.kid,
-        row.state.as_str(),
-        row.created_at,
-        sealed(key)
-    )
+/// A key in a list.
+#[derive(Debug, Serialize)]
+struct Shown {
+    kid: String,
+    state: &'static str,
+    created_at: String,
+    verifies_for_seconds: Option<u64>,
+    sealed: Option<&'static str>,
+    #[serde(skip)]
+    words: &'static str,
 }
 
-fn object(key: &Key) -> Value {
-    let row = &key.row;
-    json!({
-        "kid": row.kid,
-        "state": row.state.as_str(),
-        "created_at": row.created_at,
-        "verifies_for_seconds": row.verifies_for.map(|span| span.as_secs()),
-        "sealed": match key.sealed {
-            Some(SealedWith::Current) => Some("current"),
-            Some(SealedWith::Old) => Some("old"),
-            Some(SealedWith::Unknown) => Some("unknown"),
-            None => None,
-        },
-    })
+impl Shown {
+    fn of(key: &Key) -> Self {
+        let row = &key.row;
+        Self {
+            kid: row.kid.clone(),
+            state: row.state.as_str(),
+            created_at: row.created_at.clone(),
+            verifies_for_seconds: row.verifies_for.map(|span| span.as_secs()),
+            sealed: match key.sealed {
+                Some(SealedWith::Current) => Some("current"),
+                Some(SealedWith::Old) => Some("old"),
+                Some(SealedWith::Unknown) => Some("unknown"),
+                None => None,
+            },
+            words: sealed(key),
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verifies = match self.verifies_for_seconds {
+            Some(seconds) => format!("verifies for {seconds} s"),
+            None => "-".to_owned(),
+        };
+        write!(
+            f,
+            "{}\t{}\t{}\t{verifies}\t{}",
+            self.kid, self.state, self.created_at, self.words
+        )
+    }
 }

@@ -1,24 +1,47 @@
-//! `portolan admin`: accounts, repositories, keys, jobs and the audit log, straight in the database and without a running server.
+//! `portolan admin`: accounts, rights, repositories, keys, jobs and the audit log, straight in the database and without a
+//! running server.
 //!
-//! Every change is one transaction and ends with a line that says what was done.
+//! A file for each noun. Every change is one function of [`portolan_registry::identity`], is in the audit log, and ends
+//! with a line that says what was done.
 
+mod administrator;
 mod audit;
+mod default_permission;
+mod desk;
+mod explain;
+mod federation;
 mod job;
 mod key;
 mod moment;
+mod namespace;
+mod org;
+mod password;
+mod permission;
 mod repository;
+mod revoke;
+mod robot;
+mod team;
+mod token;
 mod user;
+mod words;
+
+pub(crate) use administrator::{ensure_account, reset_password};
 
 use crate::config::{self, Config, Need};
+use crate::output::Format;
 use crate::{telemetry, wire};
-
 use anyhow::Context as _;
-use portolan_metadata::{migrate, read_only};
+use desk::Desk;
+use portolan_metadata::{Refused, migrate, read_only};
 use portolan_pg::{Metrics, Router, Tx};
-use portolan_registry::identity::Actor;
+use portolan_registry::Error;
 use std::path::Path;
 use std::process::ExitCode;
-pub(crate) use user::{ensure_account, reset_password};
+
+/// A command line whose parts do not go together, as clap cannot see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(&'static str);
 
 /// What to look after.
 #[derive(Debug, clap::Subcommand)]
@@ -27,6 +50,36 @@ pub(crate) enum Task {
     User {
         #[command(subcommand)]
         task: user::Task,
+    },
+    /// Organizations.
+    Org {
+        #[command(subcommand)]
+        task: org::Task,
+    },
+    /// Teams of organizations, and who is in them.
+    Team {
+        #[command(subcommand)]
+        task: team::Task,
+    },
+    /// Rights in repositories beyond their owners'.
+    Permission {
+        #[command(subcommand)]
+        task: permission::Task,
+    },
+    /// Rights that new repositories give.
+    DefaultPermission {
+        #[command(subcommand)]
+        task: default_permission::Task,
+    },
+    /// Namespaces.
+    Namespace {
+        #[command(subcommand)]
+        task: namespace::Task,
+    },
+    /// Logins of CI systems without a secret: whose ID tokens stand for a robot.
+    Federation {
+        #[command(subcommand)]
+        task: federation::Task,
     },
     /// Repositories.
     Repository {
@@ -43,6 +96,20 @@ pub(crate) enum Task {
         #[command(subcommand)]
         task: key::Task,
     },
+    /// Robots: accounts of programs, which log in with a secret.
+    Robot {
+        #[command(subcommand)]
+        task: robot::Task,
+    },
+    /// Application tokens of users.
+    Token {
+        #[command(subcommand)]
+        task: token::Task,
+    },
+    /// End every token and session that an account has been given, at once and in all processes.
+    Revoke(revoke::Revoke),
+    /// Say whether an account may do something in a repository, and why. Exits with 0 if it may, with 1 if not.
+    Explain(explain::Question),
     /// Work in the background.
     Job {
         #[command(subcommand)]
@@ -51,15 +118,52 @@ pub(crate) enum Task {
 }
 
 /// Runs one task.
-pub(crate) async fn run(task: Task, file: Option<&Path>) -> anyhow::Result<ExitCode> {
-    with_config(file, async |config, router| match task {
-        Task::User { task } => user::run(router, task).await,
-        Task::Repository { task } => repository::run(router, task).await,
-        Task::Audit { task } => audit::run(router, task).await,
-        Task::Key { task } => key::run(config, router, task).await,
-        Task::Job { task } => job::run(router, task).await,
+pub(crate) async fn run(
+    task: Task,
+    output: Format,
+    file: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    with_config(file, async |config, router| {
+        let desk = Desk::new(router, output);
+        let done = match task {
+            Task::User { task } => user::run(&desk, task).await,
+            Task::Org { task } => org::run(&desk, task).await,
+            Task::Team { task } => team::run(&desk, task).await,
+            Task::Permission { task } => permission::run(&desk, task).await,
+            Task::DefaultPermission { task } => default_permission::run(&desk, task).await,
+            Task::Namespace { task } => namespace::run(&desk, task).await,
+            Task::Repository { task } => repository::run(&desk, task).await,
+            Task::Robot { task } => robot::run(&desk, task).await,
+            Task::Federation { task } => federation::run(&desk, file, task).await,
+            Task::Token { task } => token::run(&desk, task).await,
+            Task::Revoke(revoke) => revoke::run(&desk, revoke).await,
+            Task::Explain(question) => match explain::run(&desk, question).await {
+                Ok(answer) => {
+                    code = answer;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            Task::Audit { task } => audit::run(&desk, task).await,
+            Task::Key { task } => key::run(&desk, config, task).await,
+            Task::Job { task } => job::run(&desk, router, task).await,
+        };
+        done.map_err(advised)
     })
-    .await
+    .await?;
+    Ok(code)
+}
+
+/// With what to do about it, where something can be done.
+fn advised(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
+        Some(Error::ReadOnly { .. }) => error.context("run `portolan read-only off` first"),
+        Some(Error::Refused(Refused::HasRepositories)) => {
+            error.context("delete them first, or say `--with-repositories`")
+        }
+        _ => error,
+    }
 }
 
 /// Does `work` with a way to the configured database, whose schema is one that this program knows.
@@ -90,11 +194,6 @@ async fn with_config(
     .await;
     router.close().await;
     outcome.map(|()| ExitCode::SUCCESS)
-}
-
-/// Whoever runs this command, as the audit log names him.
-fn actor() -> Actor {
-    Actor::command_line(format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 /// Begins a change, which read-only mode refuses here as everywhere.

@@ -1,22 +1,27 @@
 //! `portolan admin user`.
 
-use super::begin;
-use crate::config::Admin;
-use crate::wire;
-use anyhow::{Context as _, bail};
-use portolan_auth::{PasswordLimits, Passwords};
-use portolan_metadata::accounts::{self, AccountName, NewUser, StoredPassword};
-use portolan_metadata::read_only;
-use portolan_pg::Router;
-use rand::Rng as _;
-use rand::rngs::StdRng;
-use secrecy::{ExposeSecret as _, SecretString};
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use super::desk::{Confirmation, Desk, PAGE, time};
+use super::password::Password;
+use super::words::{user, word};
+use anyhow::anyhow;
+use portolan_metadata::accounts::{
+    AccountKind, AccountName, AccountRow, EmailAddress, NewUser, Superuser,
+};
+use portolan_registry::identity::Repositories;
+use serde::Serialize;
+use std::fmt;
 
 /// What to do with a user.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Task {
+    /// Print every user: the name, whether he may log in, and what he may everywhere.
+    List,
+    /// Print what is known of a user, and the teams he is in.
+    Show {
+        /// Who.
+        #[arg(value_parser = user)]
+        name: AccountName,
+    },
     /// Make a user, and the namespace of the same name, in which they may push.
     Create {
         /// Login and namespace: lower-case letters and digits, with single `.`, `_` or dashes between them.
@@ -26,6 +31,9 @@ pub(crate) enum Task {
         /// May everything, everywhere.
         #[arg(long)]
         superuser: bool,
+        /// Where mail for the user goes.
+        #[arg(long)]
+        email: Option<EmailAddress>,
     },
     /// Set a user's password, and end all their tokens.
     SetPassword {
@@ -33,6 +41,18 @@ pub(crate) enum Task {
         name: AccountName,
         #[command(flatten)]
         password: Password,
+    },
+    /// Set where mail for a user goes.
+    SetEmail {
+        /// Who.
+        #[arg(value_parser = user)]
+        name: AccountName,
+        /// The address; nobody else has it.
+        #[arg(required_unless_present = "none")]
+        email: Option<EmailAddress>,
+        /// Take the address away.
+        #[arg(long, conflicts_with = "email")]
+        none: bool,
     },
     /// Shut a user out, at once and with all their tokens.
     Disable {
@@ -44,216 +64,218 @@ pub(crate) enum Task {
         /// Who.
         name: AccountName,
     },
-}
-
-/// Where a password comes from.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Password {
-    /// File with the password, `-` for standard input. Without it one is made up and printed.
-    #[arg(id = "password_file", long = "password-file", value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// Read the password from standard input, as `docker login` does.
-    #[arg(
-        id = "password_stdin",
-        long = "password-stdin",
-        conflicts_with = "password_file"
-    )]
-    stdin: bool,
+    /// Set what a user may everywhere.
+    Superuser {
+        /// Who.
+        #[arg(value_parser = user)]
+        name: AccountName,
+        /// `on`: everything; `read-only`: read everything; `off`: what others may.
+        #[arg(value_name = "on|off|read-only", value_parser = word::<Superuser>)]
+        superuser: Superuser,
+    },
+    /// Delete a user with his robots and rights; his tokens end, and his name is free.
+    Delete {
+        /// Who.
+        #[arg(value_parser = user)]
+        name: AccountName,
+        /// Delete what is in his namespace as well; without this a user who has repositories stays.
+        #[arg(long)]
+        with_repositories: bool,
+        #[command(flatten)]
+        confirmation: Confirmation,
+    },
 }
 
 /// Runs one task.
-pub(super) async fn run(router: &Router, task: Task) -> anyhow::Result<()> {
+pub(super) async fn run(desk: &Desk, task: Task) -> anyhow::Result<()> {
+    let (identity, actor) = (&desk.identity, &desk.actor);
     match task {
+        Task::List => list(desk).await,
+        Task::Show { name } => show(desk, &name).await,
         Task::Create {
             name,
             password,
             superuser,
-        } => create(router, name, &password, superuser).await,
-        Task::SetPassword { name, password } => set_password(router, &name, &password).await,
-        Task::Disable { name } => set_active(router, &name, false).await,
-        Task::Enable { name } => set_active(router, &name, true).await,
+            email,
+        } => create(desk, name, &password, superuser, email.as_ref()).await,
+        Task::SetPassword { name, password } => {
+            let chosen = password.choose().await?;
+            identity.set_password(actor, &name, &chosen.hash).await?;
+            let what = format!("set the password of `{name}`; all its tokens have ended");
+            desk.done_with(what, chosen.made_up.as_ref())
+        }
+        Task::SetEmail { name, email, .. } => {
+            identity.set_email(actor, &name, email.as_ref()).await?;
+            desk.done(match email {
+                Some(email) => format!("mail for `{name}` goes to `{email}`"),
+                None => format!("`{name}` has no address"),
+            })
+        }
+        Task::Disable { name } => {
+            identity.set_user_active(actor, &name, false).await?;
+            desk.done(format!("disabled `{name}`; all its tokens have ended"))
+        }
+        Task::Enable { name } => {
+            identity.set_user_active(actor, &name, true).await?;
+            desk.done(format!("enabled `{name}`; all its tokens have ended"))
+        }
+        Task::Superuser { name, superuser } => {
+            identity.set_superuser(actor, &name, superuser).await?;
+            desk.done(match superuser {
+                Superuser::On => format!("`{name}` may everything, everywhere"),
+                Superuser::ReadOnly => format!("`{name}` may read everything"),
+                Superuser::Off => format!("`{name}` is no superuser"),
+            })
+        }
+        Task::Delete {
+            name,
+            with_repositories,
+            confirmation,
+        } => {
+            confirmation.ask(&question("user", &name, with_repositories))?;
+            let repositories = chosen(with_repositories);
+            let gone = identity.delete_user(actor, &name, repositories).await?;
+            desk.done(format!(
+                "deleted user `{name}`, {} repositories and {} robots",
+                gone.repositories, gone.robots
+            ))
+        }
+    }
+}
+
+/// What is asked before an account goes.
+pub(super) fn question(kind: &str, name: &AccountName, with_repositories: bool) -> String {
+    if with_repositories {
+        format!("delete {kind} `{name}` and every repository of it?")
+    } else {
+        format!("delete {kind} `{name}`?")
+    }
+}
+
+/// What `--with-repositories` means.
+pub(super) fn chosen(with_repositories: bool) -> Repositories {
+    if with_repositories {
+        Repositories::Delete
+    } else {
+        Repositories::Keep
     }
 }
 
 async fn create(
-    router: &Router,
+    desk: &Desk,
     name: AccountName,
     password: &Password,
     superuser: bool,
+    email: Option<&EmailAddress>,
 ) -> anyhow::Result<()> {
     let chosen = password.choose().await?;
-    let tx = begin(router).await?;
     let new = NewUser {
         name,
-        password_hash: chosen.hash.clone(),
+        password_hash: chosen.hash,
         superuser,
     };
-    accounts::create_user(&tx, &new)
-        .await
-        .with_context(|| format!("cannot make user `{}`", new.name))?;
-    router.acknowledge(tx.commit().await?).await?;
+    let made = desk.identity.create_user(&desk.actor, &new, email).await;
+    made.map_err(|error| {
+        anyhow::Error::new(error).context(format!("cannot make user `{}`", new.name))
+    })?;
     let kind = if superuser { "superuser" } else { "user" };
-    say(&format!("made {kind} `{}`", new.name), &chosen)
-}
-
-async fn set_password(
-    router: &Router,
-    name: &AccountName,
-    password: &Password,
-) -> anyhow::Result<()> {
-    let chosen = password.choose().await?;
-    let tx = begin(router).await?;
-    if !accounts::set_password(&tx, name, &chosen.hash).await? {
-        bail!("there is no user `{name}`");
-    }
-    router.acknowledge(tx.commit().await?).await?;
-    say(
-        &format!("set the password of `{name}`; all its tokens have ended"),
-        &chosen,
+    desk.done_with(
+        format!("made {kind} `{}`", new.name),
+        chosen.made_up.as_ref(),
     )
 }
 
-async fn set_active(router: &Router, name: &AccountName, active: bool) -> anyhow::Result<()> {
-    let tx = begin(router).await?;
-    if !accounts::set_active(&tx, name, active).await? {
-        bail!("there is no user `{name}`");
-    }
-    router.acknowledge(tx.commit().await?).await?;
-    let done = if active { "enabled" } else { "disabled" };
-    writeln!(
-        std::io::stdout(),
-        "{done} `{name}`; all its tokens have ended"
-    )?;
-    Ok(())
+/// A user in a list.
+#[derive(Debug, Serialize)]
+struct User {
+    name: String,
+    active: bool,
+    superuser: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    created_at: String,
 }
 
-/// Makes the configured administrator's account if nobody has its name; an existing one is left as it is.
-pub(crate) async fn ensure_account(
-    admin: &Admin,
-    router: &Router,
-    random: &mut StdRng,
-) -> anyhow::Result<()> {
-    let (Some(name), Some(password)) = (&admin.username, &admin.password) else {
-        return Ok(());
+impl From<&AccountRow> for User {
+    fn from(row: &AccountRow) -> Self {
+        Self {
+            name: row.name.to_string(),
+            active: row.active,
+            superuser: row.superuser.as_str(),
+            email: row.email.clone(),
+            created_at: time(row.created_at),
+        }
+    }
+}
+
+impl User {
+    fn state(&self) -> &'static str {
+        if self.active { "active" } else { "disabled" }
+    }
+
+    fn rank(&self) -> &'static str {
+        match self.superuser {
+            "on" => "superuser",
+            "read_only" => "read-only superuser",
+            _ => "user",
+        }
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\t{}\t{}", self.name, self.state(), self.rank())
+    }
+}
+
+async fn list(desk: &Desk) -> anyhow::Result<()> {
+    let fetch = async |last: Option<&AccountRow>| {
+        let last = last.map(|row| &row.name);
+        desk.identity.accounts(AccountKind::User, last, PAGE).await
     };
-    let name: AccountName = name
-        .parse()
-        .with_context(|| format!("`admin.username`: `{name}`"))?;
-    // The hash costs 20 ms and is needed once in the life of an installation.
-    let exists = accounts::find(&router.read_primary().await?, &name)
-        .await?
-        .is_some();
-    if exists {
-        return Ok(());
-    }
-    if read_only::current(&router.read_primary().await?)
-        .await?
-        .is_some()
-    {
-        // A process that is started anew must serve pulls; the account is made at a later start.
-        tracing::warn!(
-            account = name.as_str(),
-            "the registry is in read-only mode: the administrator's account `{name}` is not made"
-        );
-        return Ok(());
-    }
-    let hash = hash(password.clone(), random).await?;
-    let tx = begin(router).await?;
-    let made = accounts::ensure_admin(&tx, &name, &hash).await?;
-    router.acknowledge(tx.commit().await?).await?;
-    if made {
-        tracing::info!(
-            account = name.as_str(),
-            "made the administrator's account `{name}`"
-        );
-    }
-    Ok(())
+    desk.pages(fetch, |row| User::from(row)).await
 }
 
-/// Gives the configured administrator the configured password, if the account exists; its tokens end.
-pub(crate) async fn reset_password(
-    admin: &Admin,
-    router: &Router,
-    random: &mut StdRng,
-) -> anyhow::Result<()> {
-    let (Some(name), Some(password)) = (&admin.username, &admin.password) else {
-        return Ok(());
-    };
-    let name: AccountName = name
-        .parse()
-        .with_context(|| format!("`admin.username`: `{name}`"))?;
-    let hash = hash(password.clone(), random).await?;
-    let tx = begin(router).await?;
-    accounts::set_password(&tx, &name, &hash).await?;
-    router.acknowledge(tx.commit().await?).await?;
-    Ok(())
+/// A user by himself.
+#[derive(Debug, Serialize)]
+struct Detail {
+    #[serde(flatten)]
+    user: User,
+    teams: Vec<Membership>,
 }
 
-/// A password's hash, and the password where nobody knows it yet.
-struct Chosen {
-    hash: StoredPassword,
-    made_up: Option<SecretString>,
+#[derive(Debug, Serialize)]
+struct Membership {
+    team: String,
+    role: &'static str,
 }
 
-impl Password {
-    async fn choose(&self) -> anyhow::Result<Chosen> {
-        let mut rng = wire::random()?;
-        let (password, is_new) = match &self.file {
-            Some(path) => (read(path)?, false),
-            None if self.stdin => (read(Path::new("-"))?, false),
-            None => (made_up(&mut rng), true),
-        };
-        let hash = hash(password.clone(), &mut rng).await?;
-        Ok(Chosen {
-            hash,
-            made_up: is_new.then_some(password),
-        })
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "name:    {}", self.user.name)?;
+        writeln!(f, "state:   {}", self.user.state())?;
+        writeln!(f, "rank:    {}", self.user.rank())?;
+        writeln!(f, "email:   {}", self.user.email.as_deref().unwrap_or("-"))?;
+        writeln!(f, "created: {}", self.user.created_at)?;
+        for Membership { team, role } in &self.teams {
+            writeln!(f, "team:    {team} ({role})")?;
+        }
+        Ok(())
     }
 }
 
-/// The stored form of a password.
-async fn hash(password: SecretString, rng: &mut StdRng) -> anyhow::Result<StoredPassword> {
-    let passwords = Passwords::new(PasswordLimits::default(), rng)?;
-    let hash = passwords.hash(password, rng).await?;
-    Ok(StoredPassword::new(hash.as_str()))
-}
-
-fn read(path: &Path) -> anyhow::Result<SecretString> {
-    let mut text = String::new();
-    if path.as_os_str() == "-" {
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("cannot read the password")?;
-    } else {
-        text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read `{}`", path.display()))?;
-    }
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        bail!("the password is empty");
-    }
-    Ok(password.into())
-}
-
-/// 120 random bits, as 20 characters that survive being read aloud and pasted into a shell.
-fn made_up(rng: &mut StdRng) -> SecretString {
-    /// 64 of them, six bits each.
-    const CHARACTERS: &[u8; 64] =
-        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut bytes = [0_u8; 20];
-    rng.fill_bytes(&mut bytes);
-    let text: String = bytes
-        .iter()
-        .map(|byte| char::from(CHARACTERS[usize::from(byte % 64)]))
-        .collect();
-    text.into()
-}
-
-fn say(what: &str, chosen: &Chosen) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
-    writeln!(out, "{what}")?;
-    if let Some(password) = &chosen.made_up {
-        writeln!(out, "password: {}", password.expose_secret())?;
-    }
-    Ok(())
+async fn show(desk: &Desk, name: &AccountName) -> anyhow::Result<()> {
+    let found = desk.identity.account(name).await?;
+    let row = found
+        .filter(|row| row.kind == AccountKind::User)
+        .ok_or_else(|| anyhow!("there is no user `{name}`"))?;
+    let teams = desk.identity.teams_of(row.id).await?;
+    let teams = teams.into_iter().map(|(team, role)| Membership {
+        team: team.to_string(),
+        role: role.as_str(),
+    });
+    desk.show(&Detail {
+        user: User::from(&row),
+        teams: teams.collect(),
+    })
 }

@@ -11,6 +11,9 @@ mod environment;
 mod http;
 mod limits;
 mod log;
+mod login;
+mod oidc;
+mod operator;
 mod reference;
 mod report;
 mod setting;
@@ -28,6 +31,9 @@ pub(crate) use audit::Audit;
 pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
+pub(crate) use login::Login;
+pub(crate) use oidc::{Keyless, LinkBy, OidcProvider, Providers};
+pub(crate) use operator::operator;
 pub(crate) use reference::reference;
 pub(crate) use report::Invalid;
 pub(crate) use storage::{Encryption, S3, Storage, StoreKind};
@@ -38,6 +44,7 @@ use report::Report;
 use setting::{Setting as _, settings};
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 use tree::{Node, Source};
 use values::words;
 
@@ -58,6 +65,12 @@ settings! {
         pub(crate) admin: Admin = Admin::default(),
         /// Tokens of the token service.
         pub(crate) tokens: Tokens = Tokens::default(),
+        /// How often a password may be wrong.
+        pub(crate) login: Login = Login::default(),
+        /// Providers of single sign-on.
+        pub(crate) oidc: Providers = Providers::default(),
+        /// Logins of CI systems without a secret.
+        pub(crate) keyless: Keyless = Keyless::default(),
         /// The audit log.
         pub(crate) audit: Audit = Audit::default(),
         /// How much one request may carry, and how much is kept in memory.
@@ -79,6 +92,11 @@ words! {
         /// Jobs.
         Worker = "worker",
     }
+}
+
+/// A length of time as settings are written, for command lines.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    <Duration as setting::Value>::parse(text)
 }
 
 /// How much of the configuration a command needs.
@@ -153,6 +171,9 @@ impl Config {
         self.secrets.check(report);
         self.admin.check(report);
         self.tokens.check(report);
+        self.login.check(report);
+        self.oidc.check(report);
+        self.keyless.check(report);
         self.audit.check(report);
         self.limits.check(report);
         self.jobs.check(report);

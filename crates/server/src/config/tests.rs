@@ -93,7 +93,7 @@ fn all_errors_of_all_sources_are_said_at_once_with_their_source() {
             "`limits.manifest`: must lie between `4000000B` and `4MiB` (file `FILE`)",
             "`log.format`: `xml` is not `text` or `json` (environment variable `PORTOLAN_LOG__FORMAT`)",
             "`roles`: `pilot` is not `registry`, `api` or `worker` (file `FILE`)",
-            "`surprise`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, audit, limits, jobs, log (file `FILE`)",
+            "`surprise`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, login, oidc, keyless, audit, limits, jobs, log (file `FILE`)",
         ]
     );
 }
@@ -326,4 +326,46 @@ fn private_answers_may_not_be_too_old_before_replicas_serve_at_all() {
         ("PORTOLAN_DATABASE__ON_PRIMARY_LOSS", "fail"),
     ];
     load_env(&unused).expect("nothing is served stale");
+}
+
+#[test]
+fn providers_have_names_and_are_checked_one_by_one() {
+    let good = [
+        ("PORTOLAN_OIDC__CORP__ISSUER", "https://id.example.com"),
+        ("PORTOLAN_OIDC__CORP__CLIENT_ID", "portolan"),
+        ("PORTOLAN_OIDC__CORP__CLIENT_SECRET", "hush"),
+        ("PORTOLAN_OIDC__CORP__CLAIMS__GROUPS", "roles"),
+        ("PORTOLAN_KEYLESS__ISSUERS", r#"["https://ci.example.com"]"#),
+    ];
+    let config = load_env(&good).expect("valid").config;
+    assert_eq!(config.oidc.0["corp"].claims.groups, "roles");
+    assert_eq!(config.keyless.issuers.len(), 1);
+    let shown = config.print();
+    assert!(
+        shown.contains("[oidc.corp]") && !shown.contains("hush"),
+        "{shown}"
+    );
+    let bad = [
+        ("PORTOLAN_OIDC__A__CLIENT_ID", "x"),
+        ("PORTOLAN_OIDC__B__ISSUER", "http://10.0.0.1"),
+        ("PORTOLAN_OIDC__B__SCOPES", r#"["email"]"#),
+        ("PORTOLAN_OIDC__B__SECRET", "x"),
+        ("PORTOLAN_KEYLESS__ISSUERS", r#"["http://ci.example.com"]"#),
+    ];
+    let found = problems(&bad);
+    let keys: Vec<_> = found
+        .iter()
+        .filter_map(|problem| problem.split('`').nth(1))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "keyless.issuers",
+            "oidc.a.issuer",
+            "oidc.b.client_id",
+            "oidc.b.issuer",
+            "oidc.b.scopes",
+            "oidc.b.secret",
+        ]
+    );
 }

@@ -49,7 +49,7 @@ async fn caller(auth: &Auth, headers: &HeaderMap, way: Way) -> Result<Caller, to
     match Authorization::of(headers)? {
         Authorization::None => Ok(Caller::anonymous().who_came(way.came(None))),
         Authorization::Basic(login) => {
-            let account = auth.check(login).await?;
+            let account = auth.check(login, way.address).await?;
             let came = way.came(Some(&account.holder()));
             Ok(Caller::with_password(account.principal()).who_came(came))
         }
@@ -71,7 +71,7 @@ async fn caller(auth: &Auth, headers: &HeaderMap, way: Way) -> Result<Caller, to
 
 /// By which way the request came.
 struct Way {
-    address: Option<IpAddr>,
+    address: IpAddr,
     request: Option<Arc<str>>,
 }
 
@@ -82,7 +82,10 @@ impl Way {
         let extensions = request.extensions();
         let id = extensions.get::<RequestId>().filter(|_| !reads);
         Self {
-            address: extensions.get::<Origin>().map(|origin| origin.client),
+            address: extensions
+                .get::<Origin>()
+                .expect("the layer of origins is around this one")
+                .client,
             request: id.map(|id| id.as_str().into()),
         }
     }
@@ -92,7 +95,7 @@ impl Way {
         Came {
             name: holder.map(|holder| holder.name.clone()),
             method: holder.map(|holder| holder.method),
-            address: self.address,
+            address: Some(self.address),
             request: self.request,
         }
     }

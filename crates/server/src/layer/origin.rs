@@ -317,4 +317,103 @@ mod tests {
         let none = origin(STRANGER, &[]).unwrap();
         assert_eq!(none.authority, "0.0.0.0:5000");
     }
+
+    /// With all that may be wrong.
+    mod hostile {
+        use super::super::{FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, Origin, Origins};
+        use super::{PROXY, STRANGER};
+        use crate::config::Http;
+        use crate::fuzz::check;
+        use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+        use proptest::collection::vec;
+        use proptest::prelude::*;
+
+        fn value() -> impl Strategy<Value = Vec<u8>> {
+            let plausible = prop_oneof![
+                "[a-z0-9.-]{1,20}(:[0-9]{0,6})?",
+                "\\[[0-9a-f:]{0,20}\\](:[0-9]{1,5})?",
+                "(https?|ftp|javascript)?(, ?(https?|HTTP)){0,2}",
+                "([0-9]{1,3}\\.){3}[0-9]{1,3}(:[0-9]{1,5})?(, ?([0-9a-f:.]{1,20}|unknown)){0,3}",
+                "[a-z.]{1,8}[\"@/\\\\#? %,;<>]{1,3}[a-z.]{0,8}",
+            ];
+            prop_oneof![3 => plausible.prop_map(String::into_bytes), 1 => vec(any::<u8>(), 0..40)]
+        }
+
+        fn headers() -> impl Strategy<Value = HeaderMap> {
+            let names = prop::sample::select(vec![
+                header::HOST,
+                FORWARDED_FOR,
+                FORWARDED_HOST,
+                FORWARDED_PROTO,
+            ]);
+            vec((names, value()), 0..6).prop_map(|lines| {
+                let mut headers = HeaderMap::new();
+                for (name, value) in lines {
+                    if let Ok(value) = HeaderValue::from_bytes(&value) {
+                        headers.append(name, value);
+                    }
+                }
+                headers
+            })
+        }
+
+        fn of(peer: &str, headers: &HeaderMap) -> Option<Origin> {
+            let config = Http {
+                trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+                ..Http::default()
+            };
+            Origins::new(&config).of(peer.parse().unwrap(), &Uri::from_static("/v2/"), headers)
+        }
+
+        /// Names that a URL, a quoted string and a log line can hold, whoever wrote them.
+        #[test]
+        fn an_origin_is_a_plain_host_whatever_is_sent() {
+            check(&headers(), |headers| {
+                for peer in [PROXY, STRANGER, "::1"] {
+                    let Some(origin) = of(peer, &headers) else {
+                        continue;
+                    };
+                    let plain =
+                        |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+                    assert!(!origin.authority.is_empty(), "{headers:?}");
+                    assert!(
+                        origin.authority.bytes().all(plain),
+                        "{:?} of {headers:?}",
+                        origin.authority
+                    );
+                    let url: Uri = origin.base_url().parse().unwrap();
+                    assert_eq!(
+                        url.authority().unwrap().as_str(),
+                        origin.authority,
+                        "{headers:?}"
+                    );
+                    assert_eq!(url.path(), "/");
+                }
+            });
+        }
+
+        #[test]
+        fn what_a_stranger_says_of_another_host_changes_nothing() {
+            check(&headers(), |headers| {
+                let mut host_alone = HeaderMap::new();
+                for value in headers.get_all(header::HOST) {
+                    host_alone.append(header::HOST, value.clone());
+                }
+                assert_eq!(
+                    of(STRANGER, &headers),
+                    of(STRANGER, &host_alone),
+                    "{headers:?}"
+                );
+                let forwarded: HeaderMap<HeaderValue> = headers
+                    .iter()
+                    .filter(|(name, _)| **name != HeaderName::from_static("x-forwarded-for"))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
+                // Without a chain the nearest proxy is the client.
+                if let Some(origin) = of(PROXY, &forwarded) {
+                    assert_eq!(origin.client.to_string(), PROXY, "{headers:?}");
+                }
+            });
+        }
+    }
 }

@@ -1,32 +1,24 @@
-//! Names and passwords against the accounts in the database.
+//! Whoever has shown who he is.
 
-use super::{Auth, Error};
-use portolan_auth::{Method, PasswordHash, Subject, TokenHolder};
-use portolan_metadata::accounts::{AccountName, CredentialByName};
-use portolan_metadata::{AccountId, Principal};
+use portolan_auth::{Method, Subject, TokenHolder};
+use portolan_metadata::{AccountId, CredentialId, Principal};
 use portolan_registry::Freshness;
-use secrecy::SecretString;
 
-/// What somebody typed.
-#[derive(Debug)]
-pub(crate) struct Login {
-    /// Not yet known to be anybody's name.
-    pub(crate) name: String,
-    /// Not yet known to be his.
-    pub(crate) password: SecretString,
-}
-
-/// Whoever showed the right password.
+/// An account that has proven itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
-    id: AccountId,
-    generation: i64,
-    name: Subject,
-    freshness: Freshness,
+    pub(super) id: AccountId,
+    pub(super) generation: i64,
+    pub(super) name: Subject,
+    /// What was shown.
+    pub(super) method: Method,
+    /// The row of that, where what it opens must end with it, or reaches less far than the account.
+    pub(super) credential: Option<CredentialId>,
+    pub(super) freshness: Freshness,
 }
 
 impl Account {
-    /// How current it is that this is the account's password.
+    /// How current it is that this is the account's password or secret.
     pub(super) const fn freshness(&self) -> Freshness {
         self.freshness
     }
@@ -36,7 +28,7 @@ impl Account {
         Principal::Account {
             id: self.id,
             generation: self.generation,
-            credential: None,
+            credential: self.credential,
         }
     }
 
@@ -46,49 +38,8 @@ impl Account {
             account: self.id.get(),
             generation: self.generation,
             name: self.name.clone(),
-            method: Method::Password,
-            credential: None,
+            method: self.method,
+            credential: self.credential.map(CredentialId::get),
         }
-    }
-}
-
-impl Auth {
-    /// The account, if the password is right. A name that nobody has costs as much as a wrong password, and
-    /// sounds the same.
-    pub(crate) async fn check(&self, login: Login) -> Result<Account, Error> {
-        let found = match login.name.parse() {
-            Ok(name) => self.find(name).await?,
-            Err(_) => None,
-        };
-        let (account, stored) = found.unzip();
-        let right = self.0.passwords.verify(login.password, stored).await?;
-        match account {
-            Some(account) if right => Ok(account),
-            _ => Err(Error::CredentialsWrong),
-        }
-    }
-
-    async fn find(&self, name: AccountName) -> Result<Option<(Account, PasswordHash)>, Error> {
-        let subject: Subject = name.as_str().parse()?;
-        let served = self.0.router.read_fresh::<CredentialByName>(name).await?;
-        // While the primary is lost a name that a replica does not have is as wrong as any: another answer would tell
-        // which names there are.
-        let Some(row) = served.value else {
-            return Ok(None);
-        };
-        let stored = match row.password_hash.as_str().parse() {
-            Ok(stored) => stored,
-            Err(cause) => {
-                tracing::error!(account = %subject, %cause, "account {subject} cannot log in: {cause}");
-                return Ok(None);
-            }
-        };
-        let account = Account {
-            id: row.account,
-            generation: row.generation,
-            name: subject,
-            freshness: served.by.into(),
-        };
-        Ok(Some((account, stored)))
     }
 }

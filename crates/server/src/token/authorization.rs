@@ -1,7 +1,7 @@
 //! The `Authorization` header (RFC 9110 section 11.6.2): Bearer (RFC 6750) or Basic (RFC 7617).
 
 use super::Error;
-use super::account::Login;
+use super::login::Login;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -59,7 +59,6 @@ fn basic(encoded: &str) -> Option<Login> {
 mod tests {
     use super::Authorization;
     use axum::http::{HeaderMap, HeaderValue, header};
-    use proptest::prelude::*;
     use secrecy::ExposeSecret as _;
 
     fn headers(values: &[&str]) -> HeaderMap {
@@ -103,10 +102,64 @@ mod tests {
         }
     }
 
-    proptest! {
+    /// With all that may be wrong.
+    mod hostile {
+        use super::super::Authorization;
+        use crate::fuzz::check;
+        use axum::http::{HeaderMap, HeaderValue, header};
+        use base64::Engine as _;
+        use base64::engine::general_purpose::STANDARD;
+        use proptest::collection::vec;
+        use proptest::prelude::*;
+        use secrecy::ExposeSecret as _;
+
+        fn bytes() -> impl Strategy<Value = Vec<u8>> {
+            let encoded = vec(any::<u8>(), 0..40).prop_map(|bytes| STANDARD.encode(bytes));
+            let schemes = prop::sample::select(vec!["Basic", "bearer", "BASIC", "Digest", "", " "]);
+            let spaces = prop::sample::select(vec![" ", "", "  ", "\t", ","]);
+            let plausible = (schemes, spaces, prop_oneof![encoded, "[ -~]{0,40}"])
+                .prop_map(|(scheme, space, rest)| format!("{scheme}{space}{rest}").into_bytes());
+            prop_oneof![plausible, vec(any::<u8>(), 0..80)]
+        }
+
         #[test]
-        fn reading_never_panics(text in "[ -~]{0,64}") {
-            let _ = Authorization::of(&headers(&[&text]));
+        fn no_header_is_nobody_and_nothing_else_is() {
+            check(&vec(bytes(), 0..3), |lines| {
+                let values: Vec<HeaderValue> = lines
+                    .iter()
+                    .filter_map(|line| HeaderValue::from_bytes(line).ok())
+                    .collect();
+                let count = values.len();
+                let headers: HeaderMap = values
+                    .into_iter()
+                    .map(|value| (header::AUTHORIZATION, value))
+                    .collect();
+                let read = Authorization::of(&headers);
+                assert_eq!(
+                    matches!(read, Ok(Authorization::None)),
+                    count == 0,
+                    "{headers:?}"
+                );
+                if count > 1 {
+                    assert!(read.is_err(), "{headers:?}");
+                }
+            });
+        }
+
+        #[test]
+        fn a_name_and_a_password_come_out_as_they_went_in() {
+            check(&("[^:\\p{C}]{0,20}", "\\PC{0,40}"), |(name, password)| {
+                let encoded = STANDARD.encode(format!("{name}:{password}"));
+                let value = HeaderValue::try_from(format!("Basic {encoded}")).unwrap();
+                let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+                let Ok(Authorization::Basic(login)) = Authorization::of(&headers) else {
+                    panic!("`{name}` and `{password}` are not read")
+                };
+                assert_eq!(
+                    (login.name.as_str(), login.password.expose_secret()),
+                    (name.as_str(), password.as_str())
+                );
+            });
         }
     }
 }

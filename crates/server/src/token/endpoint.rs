@@ -1,12 +1,13 @@
 //! `GET` and `POST /v2/auth`.
 
-use super::account::{Account, Login};
+use super::account::Account;
 use super::answer::Answer;
 use super::authorization::Authorization;
 use super::form::{Asked, Pairs, password_grant};
+use super::login::Login;
 use super::{Auth, Error};
+use crate::layer::Origin;
 use crate::wire::App;
-use axum::Form;
 use axum::Router;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -14,9 +15,11 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Form};
 use portolan_auth::{Grant, SignedToken, TokenRequest};
 use portolan_metadata::Principal;
 use portolan_registry::Freshness;
+use std::net::IpAddr;
 
 /// A form with as many scopes as a token can carry is below 16 KiB.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -34,6 +37,7 @@ pub(crate) fn routes() -> Router<App> {
 /// The distribution project's dialect: parameters in the query, credentials in `Authorization`, if any.
 async fn by_query(
     State(auth): State<Auth>,
+    Extension(origin): Extension<Origin>,
     headers: HeaderMap,
     Query(pairs): Query<Pairs>,
 ) -> Result<Answer, Error> {
@@ -42,7 +46,7 @@ async fn by_query(
         Authorization::Basic(login) => Some(login),
         Authorization::Bearer(_) => return Err(Error::CredentialsWrong),
     };
-    let issued = auth.issue(login, Asked::of(&pairs)).await?;
+    let issued = auth.issue(login, origin.client, Asked::of(&pairs)).await?;
     Ok(Answer {
         token: issued.token,
         scope: None,
@@ -54,13 +58,14 @@ async fn by_query(
 /// tries GET.
 async fn by_form(
     State(auth): State<Auth>,
+    Extension(origin): Extension<Origin>,
     form: Result<Form<Pairs>, FormRejection>,
 ) -> Result<Answer, Error> {
     let Form(pairs) =
         form.map_err(|_| Error::BadRequest("a form of at most 64 KiB is expected"))?;
     let asked = Asked::of(&pairs);
     let login = password_grant(pairs)?;
-    let issued = auth.issue(Some(login), asked).await?;
+    let issued = auth.issue(Some(login), origin.client, asked).await?;
     Ok(Answer {
         token: issued.token,
         scope: Some(joined(&issued.grants)),
@@ -88,10 +93,15 @@ struct Issued {
 }
 
 impl Auth {
-    /// Makes the token that `login` may have of what is `asked`.
-    async fn issue(&self, login: Option<Login>, asked: Asked) -> Result<Issued, Error> {
+    /// Makes the token that `login`, from the address `client`, may have of what is `asked`.
+    async fn issue(
+        &self,
+        login: Option<Login>,
+        client: IpAddr,
+        asked: Asked,
+    ) -> Result<Issued, Error> {
         let account: Option<Account> = match login {
-            Some(login) => Some(self.check(login).await?),
+            Some(login) => Some(self.check(login, client).await?),
             // Nobody, for nothing: a client that pings without knowing how to log in must hear that.
             None if !asked.any => return Err(Error::Anonymous),
             None => None,

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use portolan_auth::TokenFault;
 use portolan_oci::ErrorCode;
 use serde_json::json;
+use std::time::Duration;
 
 /// Why there is no token, or no caller.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,12 @@ pub(crate) enum Error {
     /// A name nobody has, a wrong password, or a header that cannot be read; never told apart.
     #[error("incorrect username or password")]
     CredentialsWrong,
+    /// Too many of them, and what was shown now was not looked at, or was wrong too.
+    #[error("too many failed logins")]
+    TooManyFailures {
+        /// How long the client should wait.
+        retry_after: Duration,
+    },
     /// A bearer token that is no good.
     #[error("the token is not valid")]
     TokenInvalid(#[source] TokenFault),
@@ -59,6 +66,9 @@ impl From<Error> for v2::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::TokenInvalid(_) => Self::TokenInvalid,
+            Error::TooManyFailures { retry_after } => {
+                Self::Registry(portolan_registry::Error::Overloaded { retry_after })
+            }
             Error::Auth(cause) => Self::Auth(cause),
             Error::Registry(cause) => Self::Registry(cause),
             // The last two are of the token endpoint and never reach this; both say "log in".
@@ -99,7 +109,7 @@ impl IntoResponse for Error {
                 )
                     .into_response()
             }
-            failure @ (Self::Auth(_) | Self::Registry(_)) => {
+            failure @ (Self::TooManyFailures { .. } | Self::Auth(_) | Self::Registry(_)) => {
                 v2::Error::from(failure).into_response()
             }
         }

@@ -1,7 +1,7 @@
 //! The parameters of a token request, from a query or a form.
 
 use super::Error;
-use super::account::Login;
+use super::login::Login;
 use portolan_auth::{Scope, parse_scopes};
 use secrecy::SecretString;
 

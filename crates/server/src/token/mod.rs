@@ -1,4 +1,4 @@
-//! The token service: who somebody is, in exchange for a password, as a short-lived token.
+//! The token service: who somebody is, in exchange for a password or a secret, as a short-lived token.
 //!
 //! `/v2/auth` speaks both dialects that clients have: the distribution project's GET
 //! (<https://distribution.github.io/distribution/spec/auth/token/>) and OAuth's POST
@@ -9,26 +9,38 @@
 mod account;
 mod answer;
 mod authorization;
+mod chores;
 mod endpoint;
 mod error;
 mod form;
+mod guard;
+mod id_token;
 mod keys;
+mod login;
+mod password;
 mod published;
 mod rights;
+mod secret;
 
 pub(crate) use authorization::Authorization;
 pub(crate) use endpoint::routes;
 pub(crate) use error::{Error, StartError};
 pub(crate) use published::routes as published;
 
+use crate::config;
 use crate::layer::challenge::Challenger;
+use crate::sso::Sso;
+use chores::Chores;
+use guard::Guard;
 use keys::DatabaseKeys;
 use portolan_auth::{
     Clock, Keyring, PasswordLimits, Passwords, SealKey, Token, TokenSigner, TokenVerifier,
 };
 use portolan_pg::Router;
+use portolan_registry::identity::Identity;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +57,12 @@ pub(crate) struct Parts {
     pub(crate) lifetime: Duration,
     /// How old an answer about what is not public may be while the primary is lost.
     pub(crate) max_stale: Duration,
+    /// How often a password may be wrong.
+    pub(crate) login: config::Login,
+    /// How many processes share what is bounded for all of them.
+    pub(crate) processes: NonZeroU32,
+    /// Who else may say who somebody is.
+    pub(crate) sso: Sso,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Where salts, nonces and token ids come from.
@@ -58,7 +76,11 @@ pub(crate) struct Auth(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     router: Router,
+    identity: Identity,
+    sso: Sso,
     max_stale: Duration,
+    guard: Guard,
+    chores: Chores,
     passwords: Passwords,
     keyring: Arc<Keyring>,
     signer: TokenSigner,
@@ -81,10 +103,14 @@ impl Auth {
             service,
             lifetime,
             max_stale,
+            login,
+            processes,
+            sso,
             clock,
             mut random,
         } = parts;
         let passwords = Passwords::new(PasswordLimits::default(), &mut random)?;
+        let guard = Guard::new(&login, processes, &seal);
         let source = DatabaseKeys::new(
             router.clone(),
             Arc::clone(&seal),
@@ -99,8 +125,12 @@ impl Auth {
             Err(cause) => return Err(cause.into()),
         }
         Ok(Self(Arc::new(Inner {
+            identity: Identity::new(router.clone()),
             router,
+            sso,
             max_stale,
+            guard,
+            chores: Chores::new(),
             passwords,
             keyring: Arc::clone(&keyring),
             signer: TokenSigner::new(

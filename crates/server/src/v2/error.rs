@@ -178,7 +178,11 @@ impl Error {
                 ErrorCode::Unauthorized
             }
             Self::Auth(AuthError::Overloaded) => ErrorCode::TooManyRequests,
-            Self::Auth(AuthError::KeysUnavailable(_)) => ErrorCode::Unavailable,
+            Self::Auth(
+                AuthError::KeysUnavailable(_)
+                | AuthError::IssuerUnreachable(_)
+                | AuthError::IssuerBroken { .. },
+            ) => ErrorCode::Unavailable,
             Self::Auth(_) | Self::Panicked => ErrorCode::Unknown,
             Self::NameInvalid(_) => ErrorCode::NameInvalid,
             Self::ReferenceInvalid(portolan_oci::ReferenceError::Digest(_))
@@ -268,6 +272,10 @@ impl Error {
             Self::Auth(AuthError::KeysUnavailable(_)) => {
                 headers.insert(http_header::RETRY_AFTER, HeaderValue::from(2));
             }
+            // No sooner is it asked again.
+            Self::Auth(AuthError::IssuerUnreachable(_) | AuthError::IssuerBroken { .. }) => {
+                headers.insert(http_header::RETRY_AFTER, HeaderValue::from(5));
+            }
             Self::Registry(Refusal::BlobReferenced) => {
                 headers.insert(http_header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
@@ -337,9 +345,12 @@ fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
         Refusal::Overloaded { .. } => ErrorCode::TooManyRequests,
         Refusal::ReadOnly { .. } | Refusal::Unavailable { .. } => ErrorCode::Unavailable,
-        Refusal::Metadata(_) | Refusal::Store(_) | Refusal::StoreUnknown(_) | Refusal::Keys(_) => {
-            ErrorCode::Unknown
-        }
+        // Nothing under `/v2` changes who there is.
+        Refusal::Refused(_)
+        | Refusal::Metadata(_)
+        | Refusal::Store(_)
+        | Refusal::StoreUnknown(_)
+        | Refusal::Keys(_) => ErrorCode::Unknown,
     }
 }
 

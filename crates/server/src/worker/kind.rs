@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     KeepAudit,
     /// Lets one signing key follow the other.
     RotateKeys,
+    /// Deletes wrong passwords that are forgotten.
+    SweepLockouts,
 }
 
 /// What jobs need beside the registry.
@@ -35,6 +37,8 @@ pub(crate) struct Duties {
 const UPLOADS: u32 = 100;
 /// Objects deleted at a time: one call to S3 takes as many.
 const OBJECTS: u32 = 1_000;
+/// Lock-outs deleted in one statement: milliseconds.
+const LOCKOUTS: usize = 1_000;
 
 /// What one batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +51,12 @@ pub(crate) struct Batch {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::SweepUploads,
         Self::DeleteObjects,
         Self::KeepAudit,
         Self::RotateKeys,
+        Self::SweepLockouts,
     ];
 
     /// The name in the table, in logs and as a label.
@@ -61,6 +66,7 @@ impl Kind {
             Self::DeleteObjects => "delete-objects",
             Self::KeepAudit => "keep-audit",
             Self::RotateKeys => ROTATE_KEYS,
+            Self::SweepLockouts => "sweep-lockouts",
         }
     }
 
@@ -77,6 +83,7 @@ impl Kind {
             Self::SweepUploads | Self::DeleteObjects => Duration::from_mins(5),
             Self::KeepAudit => Duration::from_hours(24),
             Self::RotateKeys => Duration::from_hours(1),
+            Self::SweepLockouts => Duration::from_hours(1),
         }
     }
 
@@ -93,6 +100,13 @@ impl Kind {
                 Ok(Batch {
                     done,
                     more: done >= u64::from(UPLOADS),
+                })
+            }
+            Self::SweepLockouts => {
+                let done = registry.identity().sweep_lockouts(LOCKOUTS).await?;
+                Ok(Batch {
+                    done,
+                    more: done >= LOCKOUTS as u64,
                 })
             }
             Self::DeleteObjects => {

@@ -108,6 +108,9 @@ fn what_is_in_effect_is_printed_without_secrets() {
     [jobs]
     concurrency = 2
 
+    [keyless]
+    issuers = []
+
     [limits]
     blob_cache = "16MiB"
     manifest = "4MiB"
@@ -119,6 +122,15 @@ fn what_is_in_effect_is_printed_without_secrets() {
     format = "text"
     level = "info"
     requests = "changes"
+
+    [login]
+    failures_per_account = 60
+    failures_per_network = 120
+    lockout_after = 10
+    lockout_for = "1m"
+    lockout_max = "15m"
+
+    [oidc]
 
     [secrets]
     key = "[redacted]"
@@ -186,7 +198,7 @@ fn every_problem_is_said_at_once_and_nothing_starts() {
         @r"
     error: the configuration has 3 problems
       `database.pool.max`: must lie between 4 and 64 (environment variable `PORTOLAN_DATABASE__POOL__MAX`)
-      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, audit, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
+      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, login, oidc, keyless, audit, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
       `http.listen`: `here` is not an address and port such as `0.0.0.0:5000` (environment variable `PORTOLAN_HTTP__LISTEN`)
     "
     );

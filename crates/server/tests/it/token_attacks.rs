@@ -14,13 +14,13 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 /// Whoever has the registry's own signing key, and so can make what nobody else can.
-struct Forger {
+pub(crate) struct Forger {
     pair: EcdsaKeyPair,
     kid: String,
 }
 
 impl Forger {
-    async fn of(app: &TestApp) -> Self {
+    pub(crate) async fn of(app: &TestApp) -> Self {
         let session = app.database().session().await;
         let sql = "SELECT kid, sealed FROM signing_key WHERE state = 'signing'";
         let row = session.query_one(sql, &[]).await.expect("a signing key");
@@ -37,11 +37,11 @@ impl Forger {
         }
     }
 
-    fn header(&self) -> Value {
+    pub(crate) fn header(&self) -> Value {
         json!({ "typ": "JWT", "alg": "ES256", "kid": self.kid })
     }
 
-    fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
         sign_with(&self.pair, header, claims)
     }
 }

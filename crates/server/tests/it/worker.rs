@@ -24,7 +24,7 @@ pub(crate) async fn at_rest(app: &TestApp) {
     eventually("the first look is over", || async {
         app.count("SELECT count(*) FROM job WHERE claimed_at IS NULL AND due_at > now()")
             .await
-            == 4
+            == 5
     })
     .await;
 }
@@ -145,7 +145,7 @@ async fn at_rest_but_paused(app: &TestApp) {
     eventually("the other jobs were run", || async {
         let sql =
             "SELECT count(*) FROM job WHERE NOT paused AND claimed_at IS NULL AND due_at > now()";
-        app.count(sql).await == 3
+        app.count(sql).await == 4
     })
     .await;
 }
