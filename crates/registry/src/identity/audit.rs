@@ -4,9 +4,8 @@ use super::Identity;
 use crate::Error;
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::audit::{self, Cursor, Entry, Filter, Pull, PullRow};
-use portolan_metadata::{Error as Metadata, namespaces, repositories};
+use portolan_metadata::{namespaces, repositories};
 use portolan_oci::RepositoryName;
-use portolan_pg::Tx;
 use std::time::{Duration, SystemTime};
 
 /// Months made ahead: a worker that is away for so long costs nothing but a larger default partition.
@@ -45,14 +44,14 @@ impl Identity {
     /// At most `rows` changes, the newest first, before `before` where a page went so far.
     ///
     /// # Errors
-    /// [`Refused::Missing`](portolan_metadata::Refused::Missing): there is no such repository or namespace now.
+    /// [`Error::Refused`]: there is no such repository or namespace now.
     pub async fn search_audit(
         &self,
         search: &Search,
         before: Option<Cursor>,
         rows: usize,
     ) -> Result<Vec<Entry>, Error> {
-        let reader = self.router().read_list();
+        let reader = self.reader();
         let repository = match &search.repository {
             Some(name) => Some(repositories::find(&reader, name).await?.id),
             None => None,
@@ -83,14 +82,14 @@ impl Identity {
         rows: usize,
     ) -> Result<Vec<Entry>, Error> {
         // The primary's: a copy that somebody keeps shall not miss what a replica does not have yet.
-        let reader = self.router().read_primary().await?;
+        let reader = self.router.read_primary().await?;
         Ok(audit::export(&reader, after, until, rows).await?)
     }
 
     /// At most `rows` counts of pulls of a repository, in the order of time, after `after`.
     ///
     /// # Errors
-    /// [`Refused::Missing`](portolan_metadata::Refused::Missing): there is no such repository now.
+    /// [`Error::Refused`]: there is no such repository now.
     pub async fn pull_counts(
         &self,
         repository: &RepositoryName,
@@ -98,7 +97,7 @@ impl Identity {
         after: Option<&Pull>,
         rows: usize,
     ) -> Result<Vec<PullRow>, Error> {
-        let reader = self.router().read_list();
+        let reader = self.reader();
         let repository = repositories::find(&reader, repository).await?.id;
         Ok(audit::pulls(&reader, repository, span, after, rows).await?)
     }
@@ -109,35 +108,28 @@ impl Identity {
         let mut done = 0;
         // Each in a transaction of its own, so that no lock is held for longer than it must.
         for ahead in 0..=MONTHS_AHEAD {
-            let tx = self.begin_quietly().await?;
+            let tx = self.begin_aside().await?;
             done += u64::from(audit::make_month(&tx, ahead).await?);
-            let _committed = tx.commit().await?;
+            self.finish_aside(tx).await?;
         }
         let Some(retention) = retention else {
             return Ok(Kept { done, more: false });
         };
-        let tx = self.begin_quietly().await?;
+        let tx = self.begin_aside().await?;
         let due = audit::due(&tx, retention).await?;
         tx.rollback().await?;
         for month in due {
-            let tx = self.begin_quietly().await?;
+            let tx = self.begin_aside().await?;
             done += u64::from(audit::drop_month(&tx, &month).await?);
-            let _committed = tx.commit().await?;
+            self.finish_aside(tx).await?;
             tracing::info!(month, "dropped the audit log of the month of {month}");
         }
-        let tx = self.begin_quietly().await?;
+        let tx = self.begin_aside().await?;
         let rows = audit::forget(&tx, retention, FORGET_ROWS).await?;
-        let _committed = tx.commit().await?;
+        self.finish_aside(tx).await?;
         Ok(Kept {
             done: done + rows,
             more: rows >= FORGET_ROWS as u64,
         })
-    }
-
-    /// For what no reader is promised anything by: in the background share, and without the barrier.
-    async fn begin_quietly(&self) -> Result<Tx, Metadata> {
-        let tx = self.router().begin_background().await?;
-        portolan_metadata::read_only::refuse_writes(&tx).await?;
-        Ok(tx)
     }
 }

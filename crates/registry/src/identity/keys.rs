@@ -93,7 +93,7 @@ pub struct Resealed {
 impl Identity {
     /// Every key there is.
     pub async fn keys(&self, seal: Option<&SealKey>) -> Result<Vec<Key>, Error> {
-        let reader = self.router().read_primary().await?;
+        let reader = self.router.read_primary().await?;
         let rows = signing_keys::all(&reader).await?;
         let key = |row: KeyRow| Key {
             sealed: seal.map(|seal| seal.sealed_with(&row.sealed)),

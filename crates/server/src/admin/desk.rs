@@ -23,7 +23,7 @@ pub(super) struct Desk {
     pub(super) identity: Identity,
     /// Who changes it.
     pub(super) actor: Actor,
-    format: Format,
+    pub(super) format: Format,
 }
 
 impl Desk {

@@ -31,10 +31,7 @@ fn log(app: &TestApp, args: &[&str]) -> Vec<Value> {
 }
 
 fn lines(command: &mut Command) -> Vec<Value> {
-    let text = String::from_utf8(run(command).stdout).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    serde_json::from_slice(&run(command).stdout).unwrap()
 }
 
 fn actions(log: &[Value]) -> Vec<String> {
@@ -495,7 +492,7 @@ async fn an_export_of_a_hundred_thousand_rows_streams_and_goes_on_where_it_was_c
     let rest = run(app
         .command()
         .args(export)
-        .args(["--after", &cursor, "--output", path]));
+        .args(["--after", &cursor, "--file", path]));
     for line in fs::read_to_string(&file).unwrap().lines() {
         take(line);
     }
@@ -509,7 +506,7 @@ async fn an_export_of_a_hundred_thousand_rows_streams_and_goes_on_where_it_was_c
     let again = app
         .command()
         .args(export)
-        .args(["--output", path])
+        .args(["--file", path])
         .output()
         .unwrap();
     assert!(!again.status.success());
@@ -518,7 +515,7 @@ async fn an_export_of_a_hundred_thousand_rows_streams_and_goes_on_where_it_was_c
     let again = app
         .command()
         .args(export)
-        .args(["--after", &cursor, "--output", path])
+        .args(["--after", &cursor, "--file", path])
         .output()
         .unwrap();
     assert!(String::from_utf8_lossy(&again.stderr).contains("in the middle of a line"));

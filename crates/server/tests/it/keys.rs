@@ -24,13 +24,12 @@ fn admin(app: &TestApp, args: &[&str]) -> Output {
 /// Names by state, as `list` prints them.
 fn keys(app: &TestApp) -> Vec<(String, String)> {
     let found = run(app.command().args(["admin", "key", "list", "-o", "json"]));
-    let text = String::from_utf8(found.stdout).unwrap();
-    let key = |line: &str| {
-        let key: Value = serde_json::from_str(line).unwrap();
+    let found: Vec<Value> = serde_json::from_slice(&found.stdout).unwrap();
+    let key = |key: &Value| {
         let text = |name: &str| key[name].as_str().unwrap().to_owned();
         (text("state"), text("kid"))
     };
-    let mut keys: Vec<_> = text.lines().map(key).collect();
+    let mut keys: Vec<_> = found.iter().map(key).collect();
     keys.sort();
     keys
 }
