@@ -52,11 +52,6 @@ impl Identity {
         Self { router }
     }
 
-    /// The way to Postgres, for reads.
-    pub(crate) fn router(&self) -> &Router {
-        &self.router
-    }
-
     /// Someone to ask for what is listed and shown, everything acknowledged before included.
     pub(crate) fn reader(&self) -> Reader {
         self.router.read_list()

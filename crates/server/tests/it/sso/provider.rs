@@ -6,7 +6,7 @@ use portolan_testkit::client::Client;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tokio::sync::OnceCell;
 
@@ -16,6 +16,16 @@ pub(super) struct IdentityProvider {
     _process: Guarded,
     _stdin: std::io::PipeWriter,
     address: SocketAddr,
+}
+
+/// The Node.js that was installed beside the provider, because the system's is too old; else the system's.
+fn node(folder: &Path) -> PathBuf {
+    let arch = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "x64",
+    };
+    let own = folder.join(format!("node_modules/node-linux-{arch}/bin/node"));
+    if own.is_file() { own } else { "node".into() }
 }
 
 impl IdentityProvider {
@@ -34,7 +44,7 @@ impl IdentityProvider {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/sso/provider.mjs");
         let (stdin, alive) = std::io::pipe().expect("a pipe");
         let (read, stdout) = std::io::pipe().expect("a pipe");
-        let mut command = Command::new("node");
+        let mut command = Command::new(node(&folder));
         command
             .arg(script)
             .arg(folder)
