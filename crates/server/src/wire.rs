@@ -28,6 +28,7 @@ use rand::{Rng as _, SeedableRng as _};
 use secrecy::ExposeSecret as _;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What handlers are given; each takes the handle it needs.
 #[derive(Debug, Clone)]
@@ -103,6 +104,20 @@ pub(crate) fn database(
     random: &mut StdRng,
 ) -> anyhow::Result<Router> {
     database_with(config, policy(config, role)?, metrics, random)
+}
+
+/// The same for a command, which somebody waits for and nobody repeats: where a request is told to come later, it waits.
+pub(crate) fn database_for_command(
+    config: &Config,
+    role: &str,
+    random: &mut StdRng,
+) -> anyhow::Result<Router> {
+    /// As long as background work waits, and longer than a dial may take.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let mut policy = policy(config, role)?;
+    policy.acquire.read = PATIENCE;
+    policy.acquire.write = PATIENCE;
+    database_with(config, policy, portolan_pg::Metrics::unregistered(), random)
 }
 
 /// The same by another policy than [`policy`].

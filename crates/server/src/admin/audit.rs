@@ -68,7 +68,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_enum, default_value_t)]
     format: ExportFormat,
     /// Into this file, which must not be there yet; else to standard output.
-    #[arg(long, value_name = "FILE")]
+    #[arg(id = "export_file", long = "file", value_name = "FILE")]
     file: Option<PathBuf>,
 }
 

@@ -33,7 +33,7 @@ use crate::{telemetry, wire};
 use anyhow::Context as _;
 use desk::Desk;
 use portolan_metadata::{Refused, migrate, read_only};
-use portolan_pg::{Metrics, Router, Tx};
+use portolan_pg::{Router, Tx};
 use portolan_registry::Error;
 use std::path::Path;
 use std::process::ExitCode;
@@ -177,12 +177,7 @@ async fn with_config(
 ) -> anyhow::Result<ExitCode> {
     let config = config::load(file, Need::Database)?.config;
     telemetry::start(&config.log);
-    let router = wire::database(
-        &config,
-        "admin",
-        Metrics::unregistered(),
-        &mut wire::random()?,
-    )?;
+    let router = wire::database_for_command(&config, "admin", &mut wire::random()?)?;
     let outcome = async {
         migrate::check(&router.read_primary().await?).await?;
         work(&config, &router).await

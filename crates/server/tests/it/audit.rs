@@ -191,9 +191,10 @@ async fn a_search_narrows_by_what_it_is_given() {
     ] {
         assert_eq!(log(&app, args).len(), expected, "{args:?}");
     }
+    let all = log(&app, &[]).len();
     let page = log(&app, &["--limit", "4"]);
     let oldest = page[0]["cursor"].as_str().unwrap();
-    assert_eq!(log(&app, &["--before", oldest]).len(), 5);
+    assert_eq!(log(&app, &["--before", oldest]).len(), all - 4);
     let table = run(app
         .command()
         .args(["admin", "audit", "search", "--actor", "alice"]));
@@ -509,7 +510,7 @@ async fn an_export_of_a_hundred_thousand_rows_streams_and_goes_on_where_it_was_c
         .args(["--file", path])
         .output()
         .unwrap();
-    assert!(!again.status.success());
+    assert!(String::from_utf8_lossy(&again.stderr).contains("cannot make"));
     // Nor is one continued that ends in the middle.
     fs::write(&file, "{\"cursor\":").unwrap();
     let again = app
