@@ -158,6 +158,7 @@ impl Process {
         let stop = Stop::new();
         let mut server = self.answer(public, app.clone(), &tasks, stop.clone())?;
         app.auth.do_chores(&tasks);
+        app.mailroom.work(&tasks);
         let database = self.database.clone();
         tasks.spawn("replicas", async move { say_of_replicas(&database).await });
         if self.config.has(Role::Worker) {

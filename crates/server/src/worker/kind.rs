@@ -12,16 +12,16 @@ pub(crate) enum Kind {
     SweepUploads,
     /// Deletes objects whose quarantine is over.
     DeleteObjects,
-    /// Deletes wrong passwords that are forgotten.
-    SweepLockouts,
+    /// Deletes what logins leave: wrong passwords that are forgotten, and mails of recovery that are good no more.
+    SweepLogins,
 }
 
 /// Uploads ended in one transaction, with their keys: milliseconds.
 const UPLOADS: u32 = 100;
 /// Objects deleted at a time: one call to S3 takes as many.
 const OBJECTS: u32 = 1_000;
-/// Lock-outs deleted in one statement: milliseconds.
-const LOCKOUTS: usize = 1_000;
+/// Rows of logins deleted in one statement: milliseconds.
+const LOGINS: usize = 1_000;
 
 /// What one batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +34,14 @@ pub(crate) struct Batch {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] =
-        [Self::SweepUploads, Self::DeleteObjects, Self::SweepLockouts];
+    pub(crate) const ALL: [Self; 3] = [Self::SweepUploads, Self::DeleteObjects, Self::SweepLogins];
 
     /// The name in the table, in logs and as a label.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SweepUploads => "sweep-uploads",
             Self::DeleteObjects => "delete-objects",
-            Self::SweepLockouts => "sweep-lockouts",
+            Self::SweepLogins => "sweep-logins",
         }
     }
 
@@ -56,7 +55,7 @@ impl Kind {
     pub(crate) fn period(self) -> Duration {
         match self {
             Self::SweepUploads | Self::DeleteObjects => Duration::from_mins(5),
-            Self::SweepLockouts => Duration::from_hours(1),
+            Self::SweepLogins => Duration::from_hours(1),
         }
     }
 
@@ -70,11 +69,13 @@ impl Kind {
                     more: done >= u64::from(UPLOADS),
                 })
             }
-            Self::SweepLockouts => {
-                let done = registry.identity().sweep_lockouts(LOCKOUTS).await?;
+            Self::SweepLogins => {
+                let identity = registry.identity();
+                let failures = identity.sweep_lockouts(LOGINS).await?;
+                let mails = identity.sweep_recoveries(LOGINS).await?;
                 Ok(Batch {
-                    done,
-                    more: done >= LOCKOUTS as u64,
+                    done: failures + mails,
+                    more: failures.max(mails) >= LOGINS as u64,
                 })
             }
             Self::DeleteObjects => {

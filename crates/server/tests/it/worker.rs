@@ -19,12 +19,12 @@ async fn upload(app: &TestApp) -> String {
         .to_owned()
 }
 
-/// Until both jobs have been run once; then they are not due for minutes.
+/// Until all jobs have been run once; then they are not due for minutes.
 async fn at_rest(app: &TestApp) {
     eventually("the first look is over", || async {
         app.count("SELECT count(*) FROM job WHERE claimed_at IS NULL AND due_at > now()")
             .await
-            == 2
+            == 3
     })
     .await;
 }
