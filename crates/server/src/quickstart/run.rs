@@ -158,8 +158,7 @@ async fn migrate_up(
 }
 
 async fn reset_password(config: &Config, rng: &mut StdRng) -> anyhow::Result<()> {
-    let metrics = portolan_pg::Metrics::unregistered();
-    let router = wire::database(config, "quickstart", metrics, rng)?;
+    let router = wire::database_for_command(config, "quickstart", rng)?;
     let outcome = admin::reset_password(&config.admin, &router, rng).await;
     router.close().await;
     outcome

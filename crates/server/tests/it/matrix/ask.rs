@@ -93,7 +93,25 @@ pub(super) async fn plain(principal: &Principal, route: &Route) -> Answer {
     let target = target.replace("{provider}", "corp");
     for _ in 0..ATTEMPTS {
         let asking = principal.client.request(method.clone(), &target);
-        let answer = if route.method == "POST" {
+        let json = match (route.method.as_str(), route.path.as_str()) {
+            ("POST", "/api/v1/user/") => {
+                Some(r#"{"username":"newcomer","password":"long enough"}"#)
+            }
+            // Too short, so that nobody's password becomes another.
+            ("PUT", "/api/v1/user/") => Some(r#"{"password":"short"}"#),
+            ("POST", "/api/v1/recovery") => Some(r#"{"email":"somebody@example.com"}"#),
+            ("POST", "/api/v1/recovery/confirm") => {
+                Some(r#"{"token":"plm_guessed","password":"long enough"}"#)
+            }
+            _ => None,
+        };
+        let answer = if let Some(json) = json {
+            asking
+                .header("content-type", "application/json")
+                .body(json)
+                .send()
+                .await
+        } else if route.method == "POST" {
             let form = match principal.login {
                 _ if route.path != "/v2/auth" => "form_token=x".to_owned(),
                 Some(name) => format!("grant_type=password&username={name}&password={PASSWORD}")
@@ -124,7 +142,11 @@ pub(super) fn word(answer: &Answer, route: &Route) -> String {
     if status == route.success {
         return "ok".to_owned();
     }
-    let is_json = answer.lines("content-type").concat() == "application/json";
+    let media_type = answer.lines("content-type").concat();
+    if media_type == "application/problem+json" {
+        return format!("{status}:problem");
+    }
+    let is_json = media_type == "application/json";
     if route.method != "HEAD" && !is_json {
         return format!("{status}:page");
     }
