@@ -43,6 +43,7 @@ pub mod object_delete;
 pub mod passwords;
 pub mod permissions;
 pub mod read_only;
+pub mod recovery;
 pub mod referrers;
 pub mod repositories;
 pub mod rights;

@@ -47,6 +47,7 @@ pub fn statements() -> impl Iterator<Item = &'static Statement> {
         crate::passwords::STATEMENTS,
         crate::permissions::STATEMENTS,
         crate::read_only::STATEMENTS,
+        crate::recovery::STATEMENTS,
         crate::referrers::STATEMENTS,
         crate::repositories::STATEMENTS,
         crate::repositories::CHANGE_STATEMENTS,

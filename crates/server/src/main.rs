@@ -26,6 +26,7 @@ mod sso;
 mod telemetry;
 mod token;
 mod v2;
+mod web;
 mod wire;
 mod worker;
 

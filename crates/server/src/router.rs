@@ -8,6 +8,7 @@ use crate::layer::origin::{self, Origins};
 use crate::layer::request_id::{self, RequestIds};
 use crate::sso;
 use crate::v2;
+use crate::web;
 use crate::wire::App;
 use axum::http::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -43,6 +44,9 @@ pub(crate) fn service(
     if config.has(Role::Registry) || config.has(Role::Api) {
         // Browsers that log in. What they are given is good at every process.
         routes = routes.merge(sso::routes());
+    }
+    if config.has(Role::Api) {
+        routes = routes.merge(web::routes());
     }
     let admission = Admission::new(config.http.bounds.requests);
     let layers = ServiceBuilder::new()

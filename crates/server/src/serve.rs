@@ -164,6 +164,7 @@ impl Process {
         let stop = Stop::new();
         let mut server = self.answer(public, app.clone(), &tasks, stop.clone())?;
         app.auth.do_chores(&tasks);
+        app.mailroom.work(&tasks);
         let database = self.database.clone();
         tasks.spawn("replicas", async move { say_of_replicas(&database).await });
         let (pulls, database) = (self.pulls.clone(), self.database.clone());

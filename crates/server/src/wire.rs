@@ -1,12 +1,14 @@
 //! Puts the parts together: the configuration becomes handles. Nothing here decides anything else.
 
 use crate::config::{
-    ByteSize, Config, Database, Encryption, Freshness, OnPrimaryLoss, Role, S3, StoreKind,
+    ByteSize, Config, Database, Encryption, Freshness, OnPrimaryLoss, PublicUrl, Role, S3, SignUp,
+    StoreKind,
 };
 use crate::layer::Challenger;
 use crate::sso::{self, Sso};
 use crate::token::{self, Auth};
 use crate::v2;
+use crate::web::Mailroom;
 use crate::worker::Duties;
 use anyhow::Context as _;
 use axum::extract::FromRef;
@@ -38,6 +40,10 @@ pub(crate) struct App {
     pub(crate) challenger: Challenger,
     /// The knobs of `/v2`.
     pub(crate) settings: v2::Settings,
+    /// Who may make himself an account.
+    pub(crate) sign_up: SignUp,
+    /// Where mails are sent from.
+    pub(crate) mailroom: Mailroom,
     /// Who else may say who somebody is.
     pub(crate) sso: Sso,
 }
@@ -63,6 +69,18 @@ impl FromRef<App> for Challenger {
 impl FromRef<App> for Sso {
     fn from_ref(app: &App) -> Self {
         app.sso.clone()
+    }
+}
+
+impl FromRef<App> for SignUp {
+    fn from_ref(app: &App) -> Self {
+        app.sign_up
+    }
+}
+
+impl FromRef<App> for Mailroom {
+    fn from_ref(app: &App) -> Self {
+        app.mailroom.clone()
     }
 }
 
@@ -222,6 +240,13 @@ pub(crate) async fn app(
         random: StdRng::from_rng(random),
     })
     .await?;
+    let public_url = config.http.public_url.as_ref();
+    let mailroom = Mailroom::new(
+        &config.mail,
+        public_url.map(PublicUrl::base),
+        registry.identity(),
+        StdRng::from_rng(random),
+    )?;
     let settings = v2::Settings {
         manifest_max: config.limits.manifest.length(),
         manifest_deadline: config.http.bounds.body_pause,
@@ -237,6 +262,8 @@ pub(crate) async fn app(
         challenger: auth.challenger().clone(),
         auth,
         settings,
+        sign_up: config.accounts.sign_up,
+        mailroom,
         sso,
     })
 }

@@ -12,6 +12,7 @@ mod http;
 mod limits;
 mod log;
 mod login;
+mod mail;
 mod oidc;
 mod operator;
 mod reference;
@@ -32,6 +33,7 @@ pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
 pub(crate) use login::Login;
+pub(crate) use mail::{Accounts, Mail, SignUp};
 pub(crate) use oidc::{Keyless, LinkBy, OidcProvider, Providers};
 pub(crate) use operator::operator;
 pub(crate) use reference::reference;
@@ -65,6 +67,10 @@ settings! {
         pub(crate) admin: Admin = Admin::default(),
         /// Tokens of the token service.
         pub(crate) tokens: Tokens = Tokens::default(),
+        /// Who comes to an account.
+        pub(crate) accounts: Accounts = Accounts::default(),
+        /// How mail is sent: to people who forgot their passwords.
+        pub(crate) mail: Mail = Mail::default(),
         /// How often a password may be wrong.
         pub(crate) login: Login = Login::default(),
         /// Providers of single sign-on.
@@ -174,6 +180,7 @@ impl Config {
         self.login.check(report);
         self.oidc.check(report);
         self.keyless.check(report);
+        self.mail.check(report);
         self.audit.check(report);
         self.limits.check(report);
         self.jobs.check(report);

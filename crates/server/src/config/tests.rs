@@ -93,7 +93,7 @@ fn all_errors_of_all_sources_are_said_at_once_with_their_source() {
             "`limits.manifest`: must lie between `4000000B` and `4MiB` (file `FILE`)",
             "`log.format`: `xml` is not `text` or `json` (environment variable `PORTOLAN_LOG__FORMAT`)",
             "`roles`: `pilot` is not `registry`, `api` or `worker` (file `FILE`)",
-            "`surprise`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, login, oidc, keyless, audit, limits, jobs, log (file `FILE`)",
+            "`surprise`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, accounts, mail, login, oidc, keyless, audit, limits, jobs, log (file `FILE`)",
         ]
     );
 }

@@ -91,6 +91,14 @@ pub(crate) struct PublicUrl {
 
 as_setting!(PublicUrl);
 
+impl PublicUrl {
+    /// `https://registry.example.com`
+    pub(crate) fn base(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+}
+
 impl Value for PublicUrl {
     const WANTS: &'static str = "a URL without a path such as `https://registry.example.com`";
 

@@ -18,6 +18,26 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Its row.
+    pub(crate) const fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// Its generation when it was found.
+    pub(crate) const fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    /// Its name.
+    pub(crate) const fn name(&self) -> &Subject {
+        &self.name
+    }
+
+    /// What was shown.
+    pub(crate) const fn method(&self) -> Method {
+        self.method
+    }
+
     /// How current it is that this is the account's password or secret.
     pub(super) const fn freshness(&self) -> Freshness {
         self.freshness

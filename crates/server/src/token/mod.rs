@@ -34,15 +34,19 @@ use chores::Chores;
 use guard::Guard;
 use keys::DatabaseKeys;
 use portolan_auth::{
-    Clock, Keyring, PasswordLimits, Passwords, SealKey, Token, TokenSigner, TokenVerifier,
+    Clock, Keyring, PasswordHash, PasswordLimits, Passwords, SealKey, Token, TokenSigner,
+    TokenVerifier,
 };
 use portolan_pg::Router;
 use portolan_registry::identity::Identity;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use secrecy::SecretString;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What the token service is made of.
 #[derive(Debug)]
@@ -153,6 +157,25 @@ impl Auth {
     /// Verifies a bearer token.
     pub(crate) async fn verify(&self, text: &str) -> Result<Arc<Token>, Error> {
         Ok(self.0.verifier.verify(text).await?)
+    }
+
+    /// The stored form of a new password.
+    pub(crate) async fn hash(
+        &self,
+        password: SecretString,
+    ) -> Result<PasswordHash, portolan_auth::Error> {
+        let passwords = &self.0.passwords;
+        passwords.hash(password, &mut self.random()).await
+    }
+
+    /// The way to change who there is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.0.identity
+    }
+
+    /// How long an address has to wait before it may ask for another account or mail; `None`: it need not, and has asked.
+    pub(crate) fn asked_too_often(&self, client: IpAddr) -> Option<Duration> {
+        self.0.guard.asked(client, Instant::now())
     }
 
     /// A source of randomness for one task, so that none waits for another's.

@@ -47,7 +47,7 @@ impl Auth {
 
     /// What a wrong secret is answered with: nothing that tells which names or secrets there are, and after too many from one
     /// network that there were too many. A right one is never refused for that.
-    pub(super) fn refuse(&self, client: IpAddr) -> Error {
+    pub(crate) fn refuse(&self, client: IpAddr) -> Error {
         match self.0.guard.secret_failed(client, Instant::now()) {
             None => Error::CredentialsWrong,
             Some(retry_after) => Error::TooManyFailures { retry_after },

@@ -18,8 +18,8 @@ pub(crate) enum Kind {
     KeepAudit,
     /// Lets one signing key follow the other.
     RotateKeys,
-    /// Deletes wrong passwords that are forgotten.
-    SweepLockouts,
+    /// Deletes what logins leave: wrong passwords that are forgotten, and mails of recovery that are good no more.
+    SweepLogins,
 }
 
 /// What jobs need beside the registry.
@@ -37,8 +37,8 @@ pub(crate) struct Duties {
 const UPLOADS: u32 = 100;
 /// Objects deleted at a time: one call to S3 takes as many.
 const OBJECTS: u32 = 1_000;
-/// Lock-outs deleted in one statement: milliseconds.
-const LOCKOUTS: usize = 1_000;
+/// Rows of logins deleted in one statement: milliseconds.
+const LOGINS: usize = 1_000;
 
 /// What one batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Kind {
         Self::DeleteObjects,
         Self::KeepAudit,
         Self::RotateKeys,
-        Self::SweepLockouts,
+        Self::SweepLogins,
     ];
 
     /// The name in the table, in logs and as a label.
@@ -66,7 +66,7 @@ impl Kind {
             Self::DeleteObjects => "delete-objects",
             Self::KeepAudit => "keep-audit",
             Self::RotateKeys => ROTATE_KEYS,
-            Self::SweepLockouts => "sweep-lockouts",
+            Self::SweepLogins => "sweep-logins",
         }
     }
 
@@ -82,8 +82,7 @@ impl Kind {
         match self {
             Self::SweepUploads | Self::DeleteObjects => Duration::from_mins(5),
             Self::KeepAudit => Duration::from_hours(24),
-            Self::RotateKeys => Duration::from_hours(1),
-            Self::SweepLockouts => Duration::from_hours(1),
+            Self::RotateKeys | Self::SweepLogins => Duration::from_hours(1),
         }
     }
 
@@ -102,11 +101,13 @@ impl Kind {
                     more: done >= u64::from(UPLOADS),
                 })
             }
-            Self::SweepLockouts => {
-                let done = registry.identity().sweep_lockouts(LOCKOUTS).await?;
+            Self::SweepLogins => {
+                let identity = registry.identity();
+                let failures = identity.sweep_lockouts(LOGINS).await?;
+                let mails = identity.sweep_recoveries(LOGINS).await?;
                 Ok(Batch {
-                    done,
-                    more: done >= LOCKOUTS as u64,
+                    done: failures + mails,
+                    more: failures.max(mails) >= LOGINS as u64,
                 })
             }
             Self::DeleteObjects => {

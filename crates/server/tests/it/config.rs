@@ -53,6 +53,9 @@ fn what_is_in_effect_is_printed_without_secrets() {
     insta::assert_snapshot!(printed, @r#"
     roles = ["registry", "api", "worker"]
 
+    [accounts]
+    sign_up = "closed"
+
     [admin]
     password = "[redacted]"
     username = "admin"
@@ -130,6 +133,8 @@ fn what_is_in_effect_is_printed_without_secrets() {
     lockout_for = "1m"
     lockout_max = "15m"
 
+    [mail]
+
     [oidc]
 
     [secrets]
@@ -198,7 +203,7 @@ fn every_problem_is_said_at_once_and_nothing_starts() {
         @r"
     error: the configuration has 3 problems
       `database.pool.max`: must lie between 4 and 64 (environment variable `PORTOLAN_DATABASE__POOL__MAX`)
-      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, login, oidc, keyless, audit, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
+      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, accounts, mail, login, oidc, keyless, audit, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
       `http.listen`: `here` is not an address and port such as `0.0.0.0:5000` (environment variable `PORTOLAN_HTTP__LISTEN`)
     "
     );

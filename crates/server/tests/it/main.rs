@@ -37,4 +37,5 @@ mod v2_referrers;
 mod v2_slow;
 mod v2_tags;
 mod v2_uploads;
+mod web_accounts;
 mod worker;

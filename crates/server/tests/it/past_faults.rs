@@ -25,6 +25,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use portolan_oci::Digest;
 use portolan_testkit::client::Client;
 use portolan_testkit::image::{Blob, Image, ManifestFile};
+use portolan_testkit::pg_cluster::PgCluster;
 use serde_json::json;
 
 /// An organization with a repository that a team of one may write to, and that one with a token for it.
@@ -432,7 +433,11 @@ async fn somebody_makes_a_link_that_leads_elsewhere() {
 /// CVE-2026-4404: a password that every installation has.
 #[tokio::test]
 async fn somebody_tries_the_password_of_a_fresh_installation() {
-    let session = template().await.session().await;
+    // A copy: whoever looks into the template keeps others from copying it.
+    let fresh = PgCluster::shared()
+        .create_database_from(template().await.name())
+        .await;
+    let session = fresh.session().await;
     let row = session
         .query_one("SELECT count(*) FROM account", &[])
         .await

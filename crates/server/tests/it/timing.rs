@@ -152,7 +152,14 @@ impl Scene {
             "eve/own".to_owned(),
         );
         push(&app.admin(), &private, "tag", &image).await;
-        let eve = app.user("eve");
+        let session = app.database().session().await;
+        let made = "WITH made AS (
+                INSERT INTO account (kind, name, password_hash)
+                SELECT 'user', 'eve', password_hash FROM account WHERE name = 'admin' RETURNING id
+            )
+            INSERT INTO namespace (name, owner_account_id) SELECT 'eve', id FROM made";
+        session.batch_execute(made).await.expect("an account");
+        let eve = app.anonymous().basic("eve", PASSWORD);
         push(&eve, &own, "tag", &Image::random(941)).await;
         let mut claims = claims(
             &app.token(&eve, &[&format!("repository:{own}:pull,push")])

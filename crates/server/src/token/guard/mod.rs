@@ -33,6 +33,9 @@ const ENTRIES_MAX: u64 = 64 * 1024;
 /// How long a network is known from which somebody got in: a working week, and the weekend.
 const KNOWN_FOR: Duration = Duration::from_hours(7 * 24);
 
+/// Accounts and mails that one network may ask for in a minute: a class that signs up together.
+const WISHES_PER_MINUTE: u32 = 30;
+
 /// A name, and where it is tried from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Who {
@@ -50,6 +53,7 @@ pub(super) struct Guard {
     by_network: Buckets<IpAddr>,
     by_name: Buckets<u64>,
     secrets: Buckets<IpAddr>,
+    wishes: Buckets<IpAddr>,
     known: Cache<Who, ()>,
     names: RandomState,
     digests: DigestKey,
@@ -70,6 +74,7 @@ impl Guard {
             by_network: Buckets::new(share(config.failures_per_network), ENTRIES_MAX),
             by_name: Buckets::new(share(config.failures_per_account), ENTRIES_MAX),
             secrets: Buckets::new(share(config.failures_per_network), ENTRIES_MAX),
+            wishes: Buckets::new(WISHES_PER_MINUTE.div_ceil(processes.get()), ENTRIES_MAX),
             known: Cache::builder()
                 .max_capacity(ENTRIES_MAX)
                 .time_to_live(KNOWN_FOR)
@@ -130,6 +135,16 @@ impl Guard {
     pub(super) fn succeeded(&self, who: &Who) {
         self.attempts.forget(who);
         self.known.insert(*who, ());
+    }
+
+    /// Somebody asks for an account or a mail. How long to wait, where there were too many from there.
+    pub(super) fn asked(&self, client: IpAddr, now: Instant) -> Option<Duration> {
+        let network = network(client);
+        let wait = self.wishes.wait(&network, now);
+        if wait.is_none() {
+            self.wishes.take(&network, now);
+        }
+        wait
     }
 
     /// A secret was wrong. How long to wait, where there were too many from there.
