@@ -1,12 +1,15 @@
 //! Repositories: found and locked by path, made by a first push, renamed out of the way when they go.
 
 mod change;
+mod removal;
 mod row;
 
 pub use change::{describe, mark_deleted, mark_deleted_in, set_mode};
+pub use removal::{KEPT, remove_step};
 pub use row::{RepositoryMode, RepositoryRow, find, list, list_in, lock_for_change};
 
 pub(crate) use change::STATEMENTS as CHANGE_STATEMENTS;
+pub(crate) use removal::STATEMENTS as REMOVAL_STATEMENTS;
 pub(crate) use row::STATEMENTS as ROW_STATEMENTS;
 
 use crate::access::{Access, access_columns, access_from};

@@ -51,6 +51,7 @@ pub fn statements() -> impl Iterator<Item = &'static Statement> {
         crate::referrers::STATEMENTS,
         crate::repositories::STATEMENTS,
         crate::repositories::CHANGE_STATEMENTS,
+        crate::repositories::REMOVAL_STATEMENTS,
         crate::repositories::ROW_STATEMENTS,
         crate::rights::STATEMENTS,
         crate::robots::STATEMENTS,

@@ -77,9 +77,8 @@ fn decode(row: &Row) -> Result<TeamRow, Error> {
     read().map_err(Error::decoding("team"))
 }
 
-fn found(row: Option<Row>, path: &TeamPath) -> Result<TeamRow, Error> {
-    row.as_ref()
-        .map(decode)
+fn found(row: Option<&Row>, path: &TeamPath) -> Result<TeamRow, Error> {
+    row.map(decode)
         .transpose()?
         .ok_or_else(|| Refused::missing(Noun::Team, path).into())
 }
@@ -99,7 +98,8 @@ static FIND: Statement = statement!(
 /// [`Refused::Missing`]
 pub async fn find(db: &impl Read, path: &TeamPath) -> Result<TeamRow, Error> {
     let names = (path.organization().as_str(), path.team().as_str());
-    found(db.query_opt(&FIND, &[&names.0, &names.1]).await?, path)
+    let row = db.query_opt(&FIND, &[&names.0, &names.1]).await?;
+    found(row.as_ref(), path)
 }
 
 static HOLD: Statement = statement!(
@@ -117,7 +117,8 @@ static HOLD: Statement = statement!(
 /// [`Refused::Missing`]
 pub async fn hold(tx: &Tx, path: &TeamPath) -> Result<TeamRow, Error> {
     let names = (path.organization().as_str(), path.team().as_str());
-    found(tx.query_opt(&HOLD, &[&names.0, &names.1]).await?, path)
+    let row = tx.query_opt(&HOLD, &[&names.0, &names.1]).await?;
+    found(row.as_ref(), path)
 }
 
 static LOCK: Statement = statement!(
@@ -135,7 +136,8 @@ static LOCK: Statement = statement!(
 /// [`Refused::Missing`]
 pub async fn lock(tx: &Tx, path: &TeamPath) -> Result<TeamRow, Error> {
     let names = (path.organization().as_str(), path.team().as_str());
-    found(tx.query_opt(&LOCK, &[&names.0, &names.1]).await?, path)
+    let row = tx.query_opt(&LOCK, &[&names.0, &names.1]).await?;
+    found(row.as_ref(), path)
 }
 
 static LIST: Statement = statement!(

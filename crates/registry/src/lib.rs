@@ -21,6 +21,7 @@ mod pull;
 pub mod pulls;
 mod push;
 mod referrers;
+mod removal;
 mod stores;
 mod transaction;
 pub mod upload;

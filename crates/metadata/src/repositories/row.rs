@@ -78,9 +78,8 @@ fn decode(row: &Row) -> Result<RepositoryRow, Error> {
     read().map_err(Error::decoding("repository"))
 }
 
-fn found(row: Option<Row>, path: &RepositoryName) -> Result<RepositoryRow, Error> {
-    row.as_ref()
-        .map(decode)
+fn found(row: Option<&Row>, path: &RepositoryName) -> Result<RepositoryRow, Error> {
+    row.map(decode)
         .transpose()?
         .ok_or_else(|| Refused::missing(Noun::Repository, path.as_str()).into())
 }
@@ -99,7 +98,8 @@ static FIND: Statement = statement!(
 /// # Errors
 /// [`Refused::Missing`]
 pub async fn find(db: &impl Read, path: &RepositoryName) -> Result<RepositoryRow, Error> {
-    found(db.query_opt(&FIND, &[&path.as_str()]).await?, path)
+    let row = db.query_opt(&FIND, &[&path.as_str()]).await?;
+    found(row.as_ref(), path)
 }
 
 static LOCK_FOR_CHANGE: Statement = statement!(
@@ -117,10 +117,8 @@ static LOCK_FOR_CHANGE: Statement = statement!(
 /// # Errors
 /// [`Refused::Missing`]
 pub async fn lock_for_change(tx: &Tx, path: &RepositoryName) -> Result<RepositoryRow, Error> {
-    found(
-        tx.query_opt(&LOCK_FOR_CHANGE, &[&path.as_str()]).await?,
-        path,
-    )
+    let row = tx.query_opt(&LOCK_FOR_CHANGE, &[&path.as_str()]).await?;
+    found(row.as_ref(), path)
 }
 
 static LIST: Statement = statement!(

@@ -39,7 +39,7 @@ impl FromStr for TeamName {
     fn from_str(text: &str) -> Result<Self, TeamNameError> {
         let is_inner =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-        let is_end = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let is_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let bytes = text.as_bytes();
         let is_valid = text.len() <= MAX_LEN
             && bytes.iter().copied().all(is_inner)

@@ -214,7 +214,7 @@ async fn new_repositories_give_what_their_namespace_says() {
     assert!(!remove(Some("nobody"), &for_all.holder).await);
     assert!(!remove(None, &of_robot.holder).await);
     assert!(remove(None, &for_all.holder).await);
-    assert_eq!(list().await, [of_robot.clone()]);
+    assert_eq!(list().await, std::slice::from_ref(&of_robot));
     assert!(remove(Some("acme+ci"), &of_robot.holder).await);
     assert_eq!(list().await, []);
 }

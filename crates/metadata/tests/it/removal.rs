@@ -1,9 +1,10 @@
-//! The end of users and organizations: what goes with them, and who has to be waited for.
+//! The end of users, organizations and repositories: what goes with them, and who has to be waited for.
 
 use crate::access::user;
-use crate::support::{Db, aside, commit, path};
+use crate::support::{Db, Push, aside, commit, digest, path};
 use portolan_metadata::accounts::{self, AccountKind, AccountName};
 use portolan_metadata::{Error, Principal, Refused, repositories};
+use std::time::Duration;
 
 fn name(text: &str) -> AccountName {
     text.parse().unwrap()
@@ -278,4 +279,95 @@ async fn a_change_of_an_account_keeps_no_push_waiting() {
     db.write(async |tx| repositories::create(tx, &path("other/new"), &principal).await)
         .await;
     commit(changer).await;
+}
+
+#[tokio::test]
+async fn the_rows_of_a_deleted_repository_go_a_few_at_a_time_and_nobody_elses_do() {
+    let db = Db::new().await;
+    let layers: [&[u8]; 3] = [b"l0", b"l1", b"l2"];
+    for name in ["acme/old", "acme/kept"] {
+        let repository = db.repository(name).await;
+        for layer in layers {
+            db.blob(repository, layer).await;
+        }
+        for payload in [b"m0", b"m1"] {
+            let push = Push {
+                blobs: &layers.map(digest),
+                tag: Some("latest"),
+                ..Push::of(payload)
+            };
+            db.manifest(repository, &push).await;
+        }
+        let push = Push {
+            children: &[digest(b"m0"), digest(b"m1")],
+            tag: Some("index"),
+            ..Push::of(b"index")
+        };
+        db.manifest(repository, &push).await;
+    }
+    let old = db
+        .write(async |tx| repositories::mark_deleted(tx, &path("acme/old")).await)
+        .await
+        .unwrap();
+    db.run("UPDATE gc_queue SET review_after = now() + interval '99 hours' WHERE kind = 'blob'")
+        .await;
+    let day = repositories::KEPT;
+    let step = async |kept, rows| {
+        db.write(async |tx| repositories::remove_step(tx, kept, rows).await)
+            .await
+    };
+    assert_eq!(step(day, 2).await, None, "it was deleted just now");
+    db.run("UPDATE repository SET removed_at = removed_at - interval '25 hours' WHERE state = 'removing'")
+        .await;
+    let mut steps = Vec::new();
+    while let Some(rows) = step(day, 2).await {
+        assert!((1..=2).contains(&rows));
+        steps.push(rows);
+    }
+    // Two tags, two children, six references, three links, three manifests, and the repository.
+    assert_eq!(steps.iter().sum::<u64>(), 17, "{steps:?}");
+    assert_eq!(
+        db.number(&format!("SELECT count(*) FROM repository WHERE id = {old}"))
+            .await,
+        0
+    );
+    for (table, rows) in [
+        ("tag", 2),
+        ("manifest", 3),
+        ("manifest_child", 2),
+        ("manifest_blob", 6),
+        ("repository_blob", 3),
+        ("blob", 3),
+        ("gc_queue WHERE kind = 'manifest'", 3),
+    ] {
+        assert_eq!(
+            db.number(&format!("SELECT count(*) FROM {table}")).await,
+            rows,
+            "{table}"
+        );
+    }
+    assert_eq!(
+        db.number("SELECT count(*) FROM tag_history").await,
+        db.number("SELECT 2 * count(*) FROM tag_history JOIN repository ON repository.id = tag_history.repository_id")
+            .await,
+        "what was is still told"
+    );
+    assert_eq!(step(Duration::ZERO, 2).await, None);
+}
+
+#[tokio::test]
+async fn two_workers_are_not_at_one_repository() {
+    let db = Db::new().await;
+    db.repository("acme/old").await;
+    db.write(async |tx| repositories::mark_deleted(tx, &path("acme/old")).await)
+        .await;
+    let one = db.begin().await;
+    let first = repositories::remove_step(&one, Duration::ZERO, 10).await;
+    assert_eq!(first.unwrap(), Some(1));
+    assert_eq!(
+        db.write(async |tx| repositories::remove_step(tx, Duration::ZERO, 10).await)
+            .await,
+        None
+    );
+    commit(one).await;
 }

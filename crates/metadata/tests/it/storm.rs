@@ -38,6 +38,8 @@ const REPOSITORIES: [&str; 2] = ["acme/one", "acme/two"];
 const LAYERS: [&[u8]; 8] = [b"l0", b"l1", b"l2", b"l3", b"l4", b"l5", b"l6", b"l7"];
 const MANIFESTS: [&[u8]; 4] = [b"m0", b"m1", b"m2", b"m3"];
 const TAGS: [&str; 3] = ["a", "b", "c"];
+/// Rows of a removed repository that go at once: far fewer than it has.
+const ROWS: usize = 2;
 
 /// What came of the steps.
 #[derive(Debug, Default)]
@@ -80,7 +82,8 @@ impl Writer {
             65..75 => ("mount", self.mount(&tx, &name).await),
             75..83 => ("delete tag", self.delete_tag(&tx, &name).await),
             83..91 => ("delete manifest", self.delete_manifest(&tx, &name).await),
-            91..97 => ("unlink", self.unlink(&tx, &name).await),
+            91..94 => ("unlink", self.unlink(&tx, &name).await),
+            94..97 => ("remove rows", Self::remove_rows(&tx).await),
             _ => (
                 "remove repository",
                 Self::remove_repository(&tx, &name).await,
@@ -287,6 +290,15 @@ impl Writer {
             Outcome::Declined
         })
     }
+
+    async fn remove_rows(tx: &Tx) -> Result<Outcome, Error> {
+        let gone = repositories::remove_step(tx, Duration::ZERO, ROWS).await?;
+        Ok(if gone.is_some() {
+            Outcome::Done
+        } else {
+            Outcome::Declined
+        })
+    }
 }
 
 /// A day passes for some rows. Nobody else is at work: every transaction is bounded to minutes, so none sees a day pass.
@@ -388,6 +400,7 @@ async fn a_storm_of_pushes_deletes_and_collectors_deadlocks_nobody_and_loses_not
         "delete manifest",
         "unlink",
         "remove repository",
+        "remove rows",
     ] {
         assert!(
             done.get(label).is_some_and(|count| *count > 0),
@@ -399,6 +412,13 @@ async fn a_storm_of_pushes_deletes_and_collectors_deadlocks_nobody_and_loses_not
             .await
             > 0,
         "nothing was collected"
+    );
+    let step = async |tx: &Tx| repositories::remove_step(tx, Duration::ZERO, 100).await;
+    while db.write(step).await.is_some() {}
+    assert_eq!(
+        db.number("SELECT count(*) FROM repository WHERE state = 'removing'")
+            .await,
+        0
     );
     check(&db).await;
 }

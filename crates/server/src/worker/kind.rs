@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     RotateKeys,
     /// Deletes what logins leave: wrong passwords that are forgotten, and mails of recovery that are good no more.
     SweepLogins,
+    /// Removes the rows of repositories that were deleted a day ago.
+    RemoveRepositories,
 }
 
 /// What jobs need beside the registry.
@@ -39,6 +41,8 @@ const UPLOADS: u32 = 100;
 const OBJECTS: u32 = 1_000;
 /// Rows of logins deleted in one statement: milliseconds.
 const LOGINS: usize = 1_000;
+/// Rows of a deleted repository removed in one transaction: tens of milliseconds, their triggers included.
+const ROWS: usize = 1_000;
 
 /// What one batch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +55,13 @@ pub(crate) struct Batch {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::SweepUploads,
         Self::DeleteObjects,
         Self::KeepAudit,
         Self::RotateKeys,
         Self::SweepLogins,
+        Self::RemoveRepositories,
     ];
 
     /// The name in the table, in logs and as a label.
@@ -67,6 +72,7 @@ impl Kind {
             Self::KeepAudit => "keep-audit",
             Self::RotateKeys => ROTATE_KEYS,
             Self::SweepLogins => "sweep-logins",
+            Self::RemoveRepositories => "remove-repositories",
         }
     }
 
@@ -80,7 +86,9 @@ impl Kind {
     /// rotation under way asks for its next step itself.
     pub(crate) fn period(self) -> Duration {
         match self {
-            Self::SweepUploads | Self::DeleteObjects => Duration::from_mins(5),
+            Self::SweepUploads | Self::DeleteObjects | Self::RemoveRepositories => {
+                Duration::from_mins(5)
+            }
             Self::KeepAudit => Duration::from_hours(24),
             Self::RotateKeys | Self::SweepLogins => Duration::from_hours(1),
         }
@@ -138,6 +146,13 @@ impl Kind {
                 Ok(Batch {
                     done: u64::from(moved),
                     more: false,
+                })
+            }
+            Self::RemoveRepositories => {
+                let gone = registry.remove_repository_rows(ROWS).await?;
+                Ok(Batch {
+                    done: gone.unwrap_or_default(),
+                    more: gone.is_some(),
                 })
             }
         }

@@ -1,5 +1,6 @@
 //! The whole registry from outside: the real binary, a real Postgres, a real store.
 
+mod admin;
 mod app;
 mod audit;
 mod by_hand;
