@@ -11,14 +11,13 @@
 //! | somebody else's upload (CVE-2026-32589) | `v2_uploads::an_upload_belongs_to_who_began_it_and_where` |
 //! | the catalog without a login (CVE-2020-29662) | `matrix`, with every other right that is not looked at |
 //!
-//! There is nothing to try yet for: an account that makes itself an administrator (CVE-2019-16097; accounts change by the
-//! command line alone), rights over robots, retention and webhooks (CVE-2022-31666 to 31671), metadata that a maintainer
+//! There is nothing to try yet for: rights over robots, retention and webhooks (CVE-2022-31666 to 31671), metadata that a maintainer
 //! edits (CVE-2024-22278), tags that must not move (a delete by digest went around that), requests of ours that follow
 //! redirects (CVE-2026-2376), and stored objects of a programming language (CVE-2026-32590; nothing here is read as such).
 
 use crate::app::{
-    ADMIN, PASSWORD, TestApp, push, push_blob, push_manifest, put_manifest, repository, template,
-    unique,
+    ADMIN, PASSWORD, Store, TestApp, push, push_blob, push_manifest, put_manifest, repository,
+    template, unique,
 };
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -466,4 +465,46 @@ async fn somebody_tries_the_password_of_a_fresh_installation() {
         .get("/v2/")
         .await
         .expect(200);
+}
+
+/// Harbor, CVE-2019-16097: who signed up said that he was an administrator, and was one.
+#[tokio::test]
+async fn somebody_signs_up_as_an_administrator() {
+    let app = TestApp::options(Store::Directory)
+        .with("ACCOUNTS__SIGN_UP", "open")
+        .start()
+        .await;
+    let sign_up = async |document: serde_json::Value| {
+        app.anonymous()
+            .request(Method::POST, "/api/v1/user/")
+            .header("content-type", "application/json")
+            .body(document.to_string())
+            .send()
+            .await
+    };
+    let plain = json!({ "username": "mallory", "password": "long enough to choose" });
+    for (name, value) in [
+        ("superuser", json!(true)),
+        ("read_only_superuser", json!(true)),
+        ("has_admin_role", json!(true)),
+        ("kind", json!("organization")),
+        ("id", json!(1)),
+    ] {
+        let mut wanted = plain.clone();
+        wanted[name] = value;
+        sign_up(wanted).await.expect(400);
+    }
+    // Nor by the name of one that is there.
+    let mut wanted = plain.clone();
+    wanted["username"] = json!(ADMIN);
+    sign_up(wanted).await.expect(409);
+    sign_up(plain).await.expect(201);
+    let superusers = "SELECT count(*) FROM account WHERE superuser OR read_only_superuser";
+    assert_eq!(app.count(superusers).await, 1);
+    let secret = repository("secret");
+    push(&app.admin(), &secret, "tag", &Image::random(928)).await;
+    let path = format!("/v2/{secret}/manifests/tag");
+    let mallory = app.anonymous().basic("mallory", "long enough to choose");
+    mallory.get("/v2/").await.expect(200);
+    mallory.get(&path).await.refused(401, "UNAUTHORIZED");
 }
