@@ -16,6 +16,7 @@ use portolan_auth::{SecretKind, hash_secret};
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::credentials::SecretHash;
 use secrecy::{ExposeSecret as _, SecretString};
+use std::fmt;
 use std::net::IpAddr;
 
 /// What somebody typed.
@@ -51,6 +52,17 @@ impl Claimed {
 
     fn is_robot(&self) -> bool {
         matches!(self, Self::Account(name) if name.is_robot())
+    }
+}
+
+/// For the log, which shall hold nothing that somebody makes up: a name that no account can have is not repeated.
+impl fmt::Display for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bearer => f.write_str("the bearer of a token"),
+            Self::Account(name) => write!(f, "`{name}`"),
+            Self::Nobody => f.write_str("nobody"),
+        }
     }
 }
 
@@ -96,6 +108,26 @@ impl Auth {
     /// [`Error::CredentialsWrong`], which never says whether there is such a name; [`Error::TooManyFailures`].
     pub(crate) async fn check(&self, login: Login, client: IpAddr) -> Result<Account, Error> {
         let claimed = Claimed::of(&login.name);
+        let who = claimed.to_string();
+        let outcome = self.check_shown(claimed, login, client).await;
+        match &outcome {
+            Err(Error::CredentialsWrong) => {
+                tracing::info!(account = who, %client, "refused a login of {who} from {client}");
+            }
+            Err(Error::TooManyFailures { .. }) => {
+                tracing::info!(account = who, %client, "too many wrong logins of {who} from {client}");
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    async fn check_shown(
+        &self,
+        claimed: Claimed,
+        login: Login,
+        client: IpAddr,
+    ) -> Result<Account, Error> {
         match Shown::of(&claimed, login.password) {
             Shown::Secret(hash) => self.check_secret(&claimed, hash, client).await,
             Shown::IdToken(token) if self.0.sso.is_configured() => {
