@@ -16,7 +16,7 @@ use portolan_oci::Digest;
 use serde_json::Value;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -115,6 +115,17 @@ impl Client {
     /// `GET`
     pub async fn get(&self, target: &str) -> Answer {
         self.request(Method::GET, target).send().await
+    }
+
+    /// `GET`, asked again for as long as the answer is "later": a client that must know, at a machine that is busy.
+    pub async fn get_patiently(&self, target: &str) -> Answer {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get(target).await;
+            if answer.status != 429 || Instant::now() > deadline {
+                return answer;
+            }
+        }
     }
 
     /// `HEAD`

@@ -61,7 +61,9 @@ impl Attempt {
             pull_blob(client, &self.repository, &self.image.blobs[*index]).await;
         }
         // Also where the answer was lost on its way: what is there is whole.
-        if self.acknowledged || client.get(&self.manifest_path()).await.status == StatusCode::OK {
+        if self.acknowledged
+            || client.get_patiently(&self.manifest_path()).await.status == StatusCode::OK
+        {
             self.image.pull(client, &self.repository, &self.tag).await;
         }
     }
@@ -72,7 +74,7 @@ impl Attempt {
             return false;
         };
         let blob = &self.image.blobs[unfinished.blob];
-        let answer = client.get(&unfinished.location).await;
+        let answer = client.get_patiently(&unfinished.location).await;
         if answer.status == StatusCode::NOT_FOUND {
             // Its end was committed, and only the answer lost.
             pull_blob(client, &self.repository, blob).await;

@@ -46,7 +46,7 @@ impl Image {
     /// Pulls it and compares every byte.
     pub(super) async fn pull(&self, client: &Client, repository: &str, tag: &str) {
         let path = format!("/v2/{repository}/manifests/{tag}");
-        let answer = client.get(&path).await.expect(200);
+        let answer = client.get_patiently(&path).await.expect(200);
         assert_eq!(answer.body, self.manifest.payload, "{repository}:{tag}");
         for blob in &self.blobs {
             pull_blob(client, repository, blob).await;
@@ -57,7 +57,7 @@ impl Image {
 /// Pulls a blob, from the store if the registry says so, and compares every byte.
 pub(super) async fn pull_blob(client: &Client, repository: &str, blob: &Blob) {
     let path = format!("/v2/{repository}/blobs/{}", blob.digest);
-    let mut answer = client.get(&path).await;
+    let mut answer = client.get_patiently(&path).await;
     if answer.status == StatusCode::TEMPORARY_REDIRECT {
         let location = answer.header("location").to_owned();
         answer = client.anonymous().get(&location).await;

@@ -90,7 +90,7 @@ async fn survive(store: Store) {
 async fn push_until_killed(app: &mut TestApp, round: u64, rng: &mut StdRng) -> Vec<Attempt> {
     let client = app.admin();
     // A password's hash takes longer than many a step.
-    client.get("/v2/").await.expect(200);
+    client.get_patiently("/v2/").await.expect(200);
     // The same bytes from everybody: one of them wins, the others' objects are left over.
     let shared = Blob::random(rng.random(), 300_000);
     let steps = Arc::new(AtomicU64::new(0));
