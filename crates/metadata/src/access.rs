@@ -195,11 +195,24 @@ macro_rules! access_columns {
     };
 }
 
+/// Whether whoever is row `account` may do anything at all: neither disabled nor expired, and his owner not disabled.
+macro_rules! in_use {
+    () => {
+        "account.state = 'active'
+            AND (account.expires_at IS NULL OR account.expires_at > now())
+            AND CASE
+                WHEN account.owner_id IS NULL THEN true
+                ELSE (SELECT owner.state = 'active' FROM account AS owner WHERE owner.id = account.owner_id)
+            END"
+    };
+}
+
 /// The principal's account as `a`, from `k.account_id`, `k.generation` and `k.credential_id`; a row of NULLs where it is
 /// anonymous or ended. `reach` is the highest role that the credential lets through.
 macro_rules! account {
     () => {
-        "
+        concat!(
+            "
 LEFT JOIN LATERAL (
     SELECT valid.id, valid.superuser, valid.read_only_superuser, valid.reach
     FROM (
@@ -214,16 +227,14 @@ LEFT JOIN LATERAL (
                 )
             END AS reach
         FROM account
-        WHERE account.id = k.account_id AND account.generation = k.generation AND account.state = 'active'
-            AND (account.expires_at IS NULL OR account.expires_at > now())
-            AND CASE
-                WHEN account.owner_id IS NULL THEN true
-                ELSE (SELECT owner.state = 'active' FROM account AS owner WHERE owner.id = account.owner_id)
-            END
+        WHERE account.id = k.account_id AND account.generation = k.generation AND ",
+            $crate::access::in_use!(),
+            "
         LIMIT 1
     ) AS valid
     WHERE valid.reach IS NOT NULL
 ) a ON true"
+        )
     };
 }
 
@@ -316,7 +327,7 @@ LEFT JOIN LATERAL (
         )
     };
 }
-pub(crate) use {access_columns, access_from, account, decision};
+pub(crate) use {access_columns, access_from, account, decision, in_use};
 
 /// The first five parameters of every resolving point read: arrays of path, namespace, account, generation and credential.
 pub(crate) fn key_columns<'a>(

@@ -3,6 +3,7 @@
 //! A secret is found by its hash, in one point read that also says whose it is and whether he may log in: a fleet of
 //! robots that logs in at once costs one round trip. Nothing here can give a secret back.
 
+use crate::access::in_use;
 use crate::accounts::AccountName;
 use crate::columns::{limit, parsed};
 use crate::statements::statement;
@@ -71,7 +72,8 @@ impl PointRead for CredentialBySecret {
     const STATEMENT: Statement = point_statement!(
         "credentials.by_secret",
         [BYTEA_ARRAY],
-        "SELECT k.ord, a.id, a.generation, a.name, c.is_robot, c.id, c.used_this_hour
+        concat!(
+            "SELECT k.ord, a.id, a.generation, a.name, c.is_robot, c.id, c.used_this_hour
          FROM unnest($1) WITH ORDINALITY AS k(secret_hash, ord)
          CROSS JOIN LATERAL (
              SELECT credential.id, credential.account_id, credential.kind = 'robot' AS is_robot,
@@ -84,14 +86,12 @@ impl PointRead for CredentialBySecret {
          CROSS JOIN LATERAL (
              SELECT account.id, account.generation, account.name
              FROM account
-             WHERE account.id = c.account_id AND account.state = 'active'
-                 AND (account.expires_at IS NULL OR account.expires_at > now())
-                 AND CASE
-                     WHEN account.owner_id IS NULL THEN true
-                     ELSE (SELECT owner.state = 'active' FROM account AS owner WHERE owner.id = account.owner_id)
-                 END
+             WHERE account.id = c.account_id AND ",
+            in_use!(),
+            "
              LIMIT 1
          ) a",
+        ),
     );
 
     /// Nobody has proven to be anybody yet: each secret is a party.
