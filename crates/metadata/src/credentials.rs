@@ -122,20 +122,6 @@ impl PointRead for CredentialBySecret {
     }
 }
 
-static USED: Statement = statement!(
-    "credentials.used",
-    [INT8],
-    "UPDATE credential SET last_used_at = date_trunc('hour', now())
-     WHERE credential.id = $1
-         AND (credential.last_used_at IS NULL OR credential.last_used_at < date_trunc('hour', now()))",
-);
-
-/// Notes that a credential was used within this hour.
-pub async fn used(tx: &Tx, credential: CredentialId) -> Result<(), Error> {
-    tx.execute(&USED, &[&credential]).await?;
-    Ok(())
-}
-
 /// An application token to make.
 #[derive(Debug, Clone)]
 pub struct NewToken {
@@ -282,7 +268,6 @@ pub async fn revoke(tx: &Tx, name: &AccountName) -> Result<bool, Error> {
 
 pub(crate) static STATEMENTS: &[&Statement] = &[
     &CredentialBySecret::STATEMENT,
-    &USED,
     &INSERT_TOKEN,
     &LIST_TOKENS,
     &DELETE_TOKEN,

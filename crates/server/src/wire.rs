@@ -230,7 +230,7 @@ pub(crate) async fn app(
         stores,
         limits,
         uploads,
-        pulls,
+        pulls: pulls.clone(),
         random: StdRng::from_rng(random),
     });
     let seal = key_policy(config)?.seal;
@@ -252,6 +252,7 @@ pub(crate) async fn app(
         processes: processes(config),
         clock,
         sso: sso.clone(),
+        pulls,
         random: StdRng::from_rng(random),
     })
     .await?;

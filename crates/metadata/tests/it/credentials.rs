@@ -7,9 +7,9 @@ use portolan_metadata::credentials::{
 };
 use portolan_metadata::lockouts::{self, LockoutRules, PasswordByName, PasswordKey};
 use portolan_metadata::robots::{self, NewRobot};
-use portolan_metadata::{AccountId, Error, Refused, Role, passwords};
+use portolan_metadata::{AccountId, Error, Refused, Role, audit, passwords};
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 fn name(text: &str) -> AccountName {
     text.parse().unwrap()
@@ -66,7 +66,13 @@ async fn a_robots_secret_finds_it_until_it_is_another() {
     assert!(!regenerate("alice+other", 3).await);
     assert!(!regenerate("alice", 3).await, "a user is no robot");
 
-    db.write(async |tx| credentials::used(tx, row.credential).await)
+    let hour = db
+        .sql
+        .query_one("SELECT date_trunc('hour', now())", &[])
+        .await
+        .unwrap();
+    let used = [(row.credential, hour.get::<_, SystemTime>(0))];
+    db.write(async |tx| audit::count(tx, &[], &used).await)
         .await;
     assert!(found(&db, 2).await.unwrap().used_this_hour);
     let list = robots::list(&db.router.read_list(), &name("alice"), None, 10)

@@ -103,11 +103,4 @@ impl Identity {
         audit::record(&tx, actor, &Change::of("account.revoke", name.as_str())).await?;
         self.finish(tx).await
     }
-
-    /// Notes that a credential was used within this hour.
-    pub async fn token_used(&self, credential: CredentialId) -> Result<(), Error> {
-        let tx = self.begin_aside().await?;
-        credentials::used(&tx, credential).await?;
-        self.finish_aside(tx).await
-    }
 }

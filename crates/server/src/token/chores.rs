@@ -9,7 +9,7 @@
 use super::Auth;
 use crate::shutdown::Tasks;
 use portolan_auth::PasswordHash;
-use portolan_metadata::{AccountId, CredentialId};
+use portolan_metadata::AccountId;
 use portolan_registry::Error;
 use secrecy::SecretString;
 use std::net::IpAddr;
@@ -30,8 +30,6 @@ pub(super) enum Chore {
     },
     /// A right one after wrong ones.
     Right { account: AccountId, network: IpAddr },
-    /// A secret was used within this hour.
-    Used { credential: CredentialId },
     /// A password that is right, and kept in a form that is not today's.
     Upgrade {
         account: AccountId,
@@ -45,7 +43,6 @@ impl Chore {
         match self {
             Self::Failed { .. } => "count a wrong password",
             Self::Right { .. } => "forget wrong passwords",
-            Self::Used { .. } => "note the use of a secret",
             Self::Upgrade { .. } => "upgrade a password's hash",
         }
     }
@@ -130,7 +127,6 @@ impl Auth {
             Chore::Right { account, network } => {
                 identity.password_was_right(account, network).await
             }
-            Chore::Used { credential } => identity.token_used(credential).await,
             Chore::Upgrade {
                 account,
                 old,

@@ -39,6 +39,7 @@ use portolan_auth::{
 };
 use portolan_pg::Router;
 use portolan_registry::identity::Identity;
+use portolan_registry::pulls::Pulls;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use secrecy::SecretString;
@@ -67,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) processes: NonZeroU32,
     /// Who else may say who somebody is.
     pub(crate) sso: Sso,
+    /// Where it is noted when a secret was used.
+    pub(crate) pulls: Pulls,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Where salts, nonces and token ids come from.
@@ -82,6 +85,7 @@ struct Inner {
     router: Router,
     identity: Identity,
     sso: Sso,
+    pulls: Pulls,
     max_stale: Duration,
     guard: Guard,
     chores: Chores,
@@ -110,6 +114,7 @@ impl Auth {
             login,
             processes,
             sso,
+            pulls,
             clock,
             mut random,
         } = parts;
@@ -132,6 +137,7 @@ impl Auth {
             identity: Identity::new(router.clone()),
             router,
             sso,
+            pulls,
             max_stale,
             guard,
             chores: Chores::new(),

@@ -3,7 +3,6 @@
 //! Nobody guesses 256 bits, so nothing locks anybody out here: whoever shows a robot's name and rubbish harms himself alone.
 
 use super::account::Account;
-use super::chores::Chore;
 use super::login::Claimed;
 use super::{Auth, Error};
 use portolan_auth::Method;
@@ -26,9 +25,7 @@ impl Auth {
         };
         let freshness = Freshness::from(served.by);
         if !row.used_this_hour && freshness == Freshness::Current {
-            self.0.chores.add(Chore::Used {
-                credential: row.credential,
-            });
+            self.0.pulls.used(row.credential);
         }
         let (method, credential) = match row.kind {
             // It has one, and another raises its generation.

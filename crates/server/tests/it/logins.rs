@@ -6,6 +6,7 @@ use http::Method;
 use portolan_testkit::children::{eventually, run};
 use portolan_testkit::client::{Answer, Client};
 use portolan_testkit::image::Image;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// What `portolan admin` prints as JSON.
@@ -53,6 +54,24 @@ async fn by_form(client: &Client, name: &str, password: &str) -> Answer {
         .body(form(name, password))
         .send()
         .await
+}
+
+/// Also of a robot that pulls nothing, and though the process ends a moment later.
+#[tokio::test]
+async fn a_login_tells_its_secret_when_it_was_used() {
+    let mut app = TestApp::start().await;
+    app.user("alice");
+    let robot = secret(&app, &["robot", "create", "alice+ci"]);
+    let token = secret(&app, &["token", "create", "alice"]);
+    secret(&app, &["robot", "create", "alice+idle"]);
+    for (name, shown) in [("alice+ci", &robot), ("$app", &token)] {
+        let client = app.anonymous().basic(name, shown);
+        client.get(LOGIN).await.expect(200);
+    }
+    app.server().signal(Signal::TERM);
+    assert_eq!(app.wait().code(), Some(0));
+    let used = "SELECT count(*) FROM credential WHERE last_used_at > now() - interval '2 hours'";
+    assert_eq!(app.count(used).await, 2);
 }
 
 #[tokio::test]
