@@ -24,6 +24,7 @@ use crate::{
     metrics::{CloseReason, Metrics, Role},
     policy::Policy,
     router::Knowledge,
+    session::PLANNER,
 };
 
 /// How long a line may carry nothing that is answered before the kernel gives it up: time for two or three
@@ -195,13 +196,15 @@ fn prepare(config: &mut Config, policy: &Policy, role: Role, process: Uuid) {
         // A pooler drops `options`, or leaks them into the sessions of others: there the role has the settings.
         return;
     }
+    let planner = PLANNER.map(|(name, value)| format!("-c {name}={value}"));
     let options = format!(
         "{} -c statement_timeout={} -c idle_in_transaction_session_timeout={} \
-         -c plan_cache_mode=force_generic_plan -c synchronous_commit=on \
+         {} -c synchronous_commit=on \
          -c default_transaction_isolation=read\\ committed -c portolan.process={process}",
         config.get_options().unwrap_or_default(),
         policy.limits.lane.as_millis(),
         policy.limits.idle_in_transaction.as_millis(),
+        planner.join(" "),
     );
     config.options(options.trim_start());
 }

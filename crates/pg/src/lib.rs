@@ -72,7 +72,7 @@ pub use router::{
     Age, FreshnessMode, ReadStatus, Reader, ReplicaContact, ReplicaStatus, Router, Served,
     ServedBy, Status,
 };
-pub use session::WrongSetting;
+pub use session::{PLANNER, WrongSetting};
 pub use statement::{Read, Statement};
 pub use survey::{Durability, Survey};
 pub use tokio_postgres::types::Type;

@@ -35,6 +35,18 @@ impl fmt::Display for WrongSetting {
     }
 }
 
+/// What the planner is told. Our statements look up keys, and each has an index for it; what the statistics make of a table
+/// that is nearly empty yet, or whose rows are all alike, must not make it read the whole of one. A plan is kept until the
+/// table is analysed again, however much it grows meanwhile.
+pub const PLANNER: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    // A scan that cannot be avoided is priced so high that each run of it would be compiled.
+    ("jit", "off"),
+];
+
 /// What a setting must be.
 #[derive(Debug, Clone, Copy)]
 enum Need {
@@ -45,12 +57,11 @@ enum Need {
 
 /// The settings, with what each must be. Another isolation than ours is refused when a connection is made
 /// ([`crate::identify`]).
-fn needs(limits: &StatementLimits) -> [(&'static str, Need); 5] {
-    [
+fn needs(limits: &StatementLimits) -> Vec<(&'static str, Need)> {
+    let planner = PLANNER.map(|(name, value)| (name, Need::Word(value)));
+    let others = [
         // A lane that waits longer holds up everybody behind it.
         ("statement_timeout", Need::AtMost(limits.lane)),
-        // Otherwise the planner may join a whole table for a few keys.
-        ("plan_cache_mode", Need::Word("force_generic_plan")),
         // What was acknowledged must be on disk.
         ("synchronous_commit", Need::Word("on")),
         // A process that was stopped must not keep its locks.
@@ -60,7 +71,8 @@ fn needs(limits: &StatementLimits) -> [(&'static str, Need); 5] {
         ),
         // Some make a server read-only this way.
         ("default_transaction_read_only", Need::Word("off")),
-    ]
+    ];
+    planner.into_iter().chain(others).collect()
 }
 
 /// Compares what a session of ours has with what it must have. `setting` gives the value of one by its name.
@@ -130,9 +142,13 @@ mod tests {
         })
     }
 
-    const GOOD: [(&str, &str); 5] = [
-        ("statement_timeout", "400"),
+    const GOOD: [(&str, &str); 9] = [
         ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+        ("statement_timeout", "400"),
         ("synchronous_commit", "on"),
         ("idle_in_transaction_session_timeout", "10000"),
         ("default_transaction_read_only", "off"),
@@ -146,8 +162,12 @@ mod tests {
     #[test]
     fn each_wrong_setting_comes_with_the_line_that_mends_it() {
         let session = [
-            ("statement_timeout", "0"),
             ("plan_cache_mode", "auto"),
+            ("enable_seqscan", "on"),
+            ("enable_hashjoin", "on"),
+            ("enable_mergejoin", "on"),
+            ("jit", "on"),
+            ("statement_timeout", "0"),
             ("synchronous_commit", "off"),
             ("idle_in_transaction_session_timeout", "60000"),
             ("default_transaction_read_only", "on"),
@@ -157,8 +177,12 @@ mod tests {
         assert_eq!(
             mends,
             [
-                line("statement_timeout = '500ms'"),
                 line("plan_cache_mode = 'force_generic_plan'"),
+                line("enable_seqscan = 'off'"),
+                line("enable_hashjoin = 'off'"),
+                line("enable_mergejoin = 'off'"),
+                line("jit = 'off'"),
+                line("statement_timeout = '500ms'"),
                 line("synchronous_commit = 'on'"),
                 line("idle_in_transaction_session_timeout = '10000ms'"),
                 line("default_transaction_read_only = 'off'"),

@@ -2,7 +2,7 @@
 
 use crate::support::{Db, migrated};
 use portolan_metadata::statements;
-use portolan_pg::Statement;
+use portolan_pg::{PLANNER, Statement};
 use portolan_testkit::pg_cluster::Session;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -49,6 +49,14 @@ const WHOLE_TABLE: &[(&str, &str, &str)] = &[
         "the server's own catalogue, when somebody asks what is wrong",
     ),
 ];
+
+/// Tells the planner what the sessions of the registry tell it.
+async fn as_ours(session: &Session) {
+    for (name, value) in PLANNER {
+        let set = format!("SET {name} = {value}");
+        session.batch_execute(&set).await.unwrap();
+    }
+}
 
 async fn plan(session: &Session, statement: &Statement) -> Value {
     let types: Vec<&str> = statement.types.iter().map(Type::name).collect();
@@ -99,12 +107,7 @@ fn walk<'a>(node: &'a Value, visit: &mut impl FnMut(&'a Value)) {
 async fn no_statement_scans_a_table() {
     let database = migrated().await;
     let session = database.session().await;
-    session
-        .batch_execute(
-            "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off",
-        )
-        .await
-        .unwrap();
+    as_ours(&session).await;
     let mut faults = Vec::new();
     for statement in statements() {
         let plan = plan(&session, statement).await;
@@ -162,9 +165,10 @@ async fn a_mount_without_source_takes_the_same_steps_however_many_strangers_hold
         .await
         .unwrap();
     let mount = statements().find(|statement| statement.name == "blobs.find_readable");
+    as_ours(&db.sql).await;
     // Without the planner's cache of look-ups, which saves a microsecond for each repository of one namespace.
     let prepare = format!(
-        "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_memoize = off;
+        "SET enable_memoize = off;
          PREPARE mount (int8, int8, bytea, int8, int8) AS {}",
         mount.unwrap().sql
     );
@@ -242,48 +246,99 @@ const MANY_ROWS: &str = "
         SELECT id, 'application', sha256(id::text::bytea) FROM account WHERE kind = 'user';
     INSERT INTO lockout (account_id, address, last_attempt)
         SELECT id, '203.0.113.9', '' FROM account WHERE kind = 'user';
-    ANALYZE;
-    SET plan_cache_mode = force_generic_plan; SET jit = off";
+    ANALYZE";
 
 /// Every statement that takes arrays of keys.
 fn batched() -> impl Iterator<Item = &'static Statement> {
     statements().filter(|statement| statement.sql.contains("WITH ORDINALITY AS k("))
 }
 
-/// With rows in the tables and nothing forbidden, a batch of keys still walks the indexes once per key: a join over a
-/// whole table would be chosen by an estimate and paid by every pull.
+/// About as many as have the server analyse a table for the first time by itself (`autovacuum_analyze_threshold`).
+const FEW_ROWS: &str = "
+    INSERT INTO account (kind, name) SELECT 'user', 'user' || n FROM generate_series(1, 60) n;
+    INSERT INTO namespace (name, owner_account_id) SELECT name, id FROM account;
+    INSERT INTO repository (namespace_id, path) SELECT id, name || '/app' FROM namespace;
+    INSERT INTO manifest_content (digest, payload) VALUES (sha256('1'), '1');
+    INSERT INTO manifest (repository_id, size_total, payload_size, layer_count, media_type_id, digest)
+        SELECT id, 0, 1, 1, 1, sha256('1') FROM repository;
+    INSERT INTO tag (repository_id, manifest_id, name) SELECT repository_id, id, 'latest' FROM manifest;
+    INSERT INTO blob (store_id, size, digest, storage_key)
+        SELECT 1, 1, sha256(('b' || n)::bytea), 'b/' || n FROM generate_series(1, 60) n;
+    INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
+        SELECT m.repository_id, b.id, m.id FROM manifest m, blob b WHERE b.id = m.id % 60 + 1;
+    INSERT INTO account (kind, name) VALUES ('organization', 'acme');
+    INSERT INTO team (organization_id, role, name)
+        SELECT id, 'member', 'team' || n FROM account, generate_series(1, 60) n WHERE kind = 'organization';
+    INSERT INTO membership (account_id, team_id)
+        SELECT a.id, t.id FROM account a JOIN team t ON t.id % 60 = a.id % 60 WHERE a.kind = 'user';
+    INSERT INTO permission (repository_id, account_id, role) SELECT r.id, a.id, 1
+        FROM repository r JOIN account a ON a.id % 60 = r.id % 60 WHERE a.kind = 'user';
+    INSERT INTO permission (repository_id, team_id, role) SELECT r.id, t.id, 2
+        FROM repository r JOIN team t ON t.id % 60 = r.id % 60;
+    ANALYZE account, namespace, repository, manifest, tag, blob, manifest_blob, team, membership, permission";
+
+/// Ten thousand manifests of one repository, each with the same one blob: whoever looks for any reference to it in that
+/// repository finds one in the first page of the table, and whoever looks for another finds none in all pages.
+const ALL_ALIKE: &str = "
+    INSERT INTO account (kind, name) VALUES ('user', 'alice');
+    INSERT INTO namespace (name, owner_account_id) SELECT name, id FROM account;
+    INSERT INTO repository (namespace_id, path) SELECT id, 'alice/app' FROM namespace;
+    INSERT INTO blob (store_id, size, digest, storage_key) VALUES (1, 1, sha256('b1'), 'b/1');
+    INSERT INTO manifest_content (digest, payload)
+        SELECT sha256(('m' || n)::bytea), ('m' || n)::bytea FROM generate_series(1, 10000) n;
+    INSERT INTO manifest (repository_id, size_total, payload_size, layer_count, media_type_id, digest)
+        SELECT r.id, 0, 1, 1, 1, c.digest FROM repository r, manifest_content c;
+    INSERT INTO tag (repository_id, manifest_id, name) SELECT repository_id, id, 't' || id FROM manifest;
+    INSERT INTO manifest_blob (repository_id, blob_id, manifest_id)
+        SELECT m.repository_id, b.id, m.id FROM manifest m, blob b;
+    ANALYZE manifest, tag, manifest_blob";
+
+/// A batch of keys walks the indexes once per key, whatever the tables look like when the plan is made: a plan is kept
+/// while they grow, and a join over a whole table would be chosen by an estimate and paid by every pull.
 #[tokio::test]
 async fn point_reads_walk_indexes_whatever_the_statistics_say() {
-    let db = Db::new().await;
-    db.sql.batch_execute(MANY_ROWS).await.unwrap();
+    for (tables, rows, one_page) in [
+        ("never looked at", "", ""),
+        // All teams there are cost what one costs, and teams are not made by the hundred before they are counted again.
+        ("of few rows", FEW_ROWS, "team"),
+        ("of rows that are all alike", ALL_ALIKE, ""),
+        ("of many rows", MANY_ROWS, ""),
+    ] {
+        let db = Db::new().await;
+        as_ours(&db.sql).await;
+        db.sql.batch_execute(rows).await.unwrap();
+        point_reads_walk_indexes(&db.sql, tables, one_page).await;
+    }
+}
+
+async fn point_reads_walk_indexes(session: &Session, tables: &str, one_page: &str) {
     let mut seen = 0;
+    let mut faults = Vec::new();
     for statement in batched() {
         seen += 1;
-        walk(&plan(&db.sql, statement).await, &mut |node| {
+        let mut fault = |what: &Value| {
+            faults.push(format!("tables {tables}: `{}`: {what}", statement.name));
+        };
+        walk(&plan(session, statement).await, &mut |node| {
             let kind = node["Node Type"].as_str().unwrap();
-            assert!(
-                kind != "Seq Scan" || is_small(node),
-                "`{}` scans `{}`",
-                statement.name,
-                node["Relation Name"]
-            );
-            assert!(
-                !matches!(kind, "Hash Join" | "Merge Join"),
-                "`{}`: {kind}",
-                statement.name
-            );
+            let walks_index =
+                matches!(kind, "Index Scan" | "Index Only Scan" | "Bitmap Index Scan")
+                    && node.get("Index Cond").is_none()
+                    && node["Relation Name"] != one_page;
+            if kind == "Seq Scan" || walks_index {
+                fault(&node["Relation Name"]);
+            }
+            if matches!(kind, "Hash Join" | "Merge Join") {
+                fault(&node["Node Type"]);
+            }
         });
     }
     assert!(seen >= 7, "only {seen} point reads were looked at");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// A few rows, and the one row of the epoch that every point read carries.
-fn is_small(node: &Value) -> bool {
-    matches!(
-        node["Relation Name"].as_str(),
-        Some("media_type" | "cluster_epoch")
-    )
-}
+/// The one row of the epoch, which every point read carries, and a few rows of names.
+const EVERYWHERE: [&str; 2] = ["cluster_epoch", "media_type"];
 
 /// A point read, its parameters as columns of the rows that [`PULLS`] finds, and the tables whose indexes it walks.
 type Pinned = (
@@ -408,6 +463,7 @@ async fn keys(session: &Session, pulls: &str, column: &str, count: i64) -> Strin
 #[tokio::test]
 async fn every_point_read_takes_the_same_steps_for_each_of_its_keys() {
     let db = Db::new().await;
+    as_ours(&db.sql).await;
     db.sql.batch_execute(MANY_ROWS).await.unwrap();
     for statement in batched() {
         let (_, columns, tables) = PINNED
@@ -436,15 +492,20 @@ async fn every_point_read_takes_the_same_steps_for_each_of_its_keys() {
             let mut walked = BTreeSet::new();
             walk(&plan, &mut |node| {
                 let (name, loops) = (statement.name, node["Actual Loops"].as_u64().unwrap());
-                if node["Node Type"] == "Seq Scan" {
-                    assert!(is_small(node), "`{name}` scans `{}`", node["Relation Name"]);
-                }
+                assert!(
+                    node["Node Type"] != "Seq Scan",
+                    "`{name}` scans `{}`",
+                    node["Relation Name"]
+                );
                 if node["Index Name"].is_null() {
                     return;
                 }
                 // An index that is read for a bitmap does not say of which table it is.
                 let index = node["Index Name"].as_str().unwrap();
                 let table = node["Relation Name"].as_str().unwrap_or(index);
+                if EVERYWHERE.contains(&table) {
+                    return;
+                }
                 // An owner's rights need no look into these.
                 let of_rights = ["credential", "membership", "permission", "team"]
                     .iter()
@@ -532,6 +593,7 @@ const OF_RIGHTS: [&str; 4] = ["credential", "membership", "permission", "team"];
 #[tokio::test]
 async fn the_rights_of_members_and_robots_cost_steps_for_their_own_teams_alone() {
     let db = Db::new().await;
+    as_ours(&db.sql).await;
     db.sql.batch_execute(MANY_ROWS).await.unwrap();
     db.sql.batch_execute(ROBOTS).await.unwrap();
     let mut seen = 0;
@@ -573,15 +635,20 @@ async fn the_rights_of_members_and_robots_cost_steps_for_their_own_teams_alone()
             let plan = explained(&db.sql, &explain).await;
             let mut walked = BTreeSet::new();
             walk(&plan, &mut |node| {
-                if node["Node Type"] == "Seq Scan" {
-                    assert!(is_small(node), "`{name}` scans `{}`", node["Relation Name"]);
-                }
+                assert!(
+                    node["Node Type"] != "Seq Scan",
+                    "`{name}` scans `{}`",
+                    node["Relation Name"]
+                );
                 let loops = node["Actual Loops"].as_u64().unwrap();
                 if node["Index Name"].is_null() {
                     return;
                 }
                 let index = node["Index Name"].as_str().unwrap();
                 let table = node["Relation Name"].as_str().unwrap_or(index);
+                if EVERYWHERE.contains(&table) {
+                    return;
+                }
                 let of_rights = OF_RIGHTS.into_iter().find(|of| table.starts_with(of));
                 if of_rights.is_some() && loops == 0 {
                     return;
