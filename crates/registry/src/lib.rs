@@ -82,6 +82,15 @@ pub struct Parts {
     pub random: StdRng,
 }
 
+/// Where a fresh read is answered.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// By a replica that can prove itself, else by the primary.
+    Any,
+    /// By the primary.
+    Primary,
+}
+
 impl Registry {
     /// Puts the parts together; touches neither Postgres nor the store.
     pub fn new(parts: Parts) -> Self {
@@ -121,7 +130,19 @@ impl Registry {
 
     /// A point read whose statement answers one row for every key, whatever it finds.
     async fn resolve<R: PointRead>(&self, key: R::Key) -> Result<(R::Row, Freshness), Error> {
-        let served = self.router().read_fresh::<R>(key).await?;
+        self.resolve_from::<R>(Source::Any, key).await
+    }
+
+    /// As [`Registry::resolve`], from this source.
+    async fn resolve_from<R: PointRead>(
+        &self,
+        source: Source,
+        key: R::Key,
+    ) -> Result<(R::Row, Freshness), Error> {
+        let served = match source {
+            Source::Any => self.router().read_fresh::<R>(key).await?,
+            Source::Primary => self.router().read_fresh_from_primary::<R>(key).await?,
+        };
         let row = served
             .value
             .expect("a resolving statement answers one row for every key");

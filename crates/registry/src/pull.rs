@@ -1,6 +1,6 @@
 //! Pulls: one fresh read resolves the name, the digest and the right; the bytes come by digest.
 
-use crate::{Caller, Error, Freshness, Registry};
+use crate::{Caller, Error, Freshness, Registry, Source};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use portolan_blobs::{BlobStream, StorageKey, Uri};
@@ -45,6 +45,15 @@ pub struct ManifestAnswer {
     pub freshness: Freshness,
 }
 
+impl ManifestAnswer {
+    fn with(self, payload: Bytes) -> Self {
+        Self {
+            payload: Some(payload),
+            ..self
+        }
+    }
+}
+
 /// A blob found.
 #[derive(Debug, Clone)]
 pub struct BlobAnswer {
@@ -83,23 +92,46 @@ impl Registry {
         reference: &Reference,
         purpose: Purpose,
     ) -> Result<ManifestAnswer, Error> {
+        let found = self
+            .find_manifest(caller, name, reference, purpose, Source::Any)
+            .await?;
+        if purpose == Purpose::Head {
+            return Ok(found);
+        }
+        if let Some(payload) = self.payload(&found).await? {
+            return Ok(found.with(payload));
+        }
+        // Deleted and collected meanwhile; or a replica showed a push that the primary does not show yet, and another
+        // replica was asked for the bytes. What the primary shows it has the bytes of.
+        let found = self
+            .find_manifest(caller, name, reference, purpose, Source::Primary)
+            .await?;
+        let payload = self.payload(&found).await?;
+        payload
+            .map(|payload| found.with(payload))
+            .ok_or(Error::ManifestUnknown)
+    }
+
+    async fn find_manifest(
+        &self,
+        caller: &Caller,
+        name: &RepositoryName,
+        reference: &Reference,
+        purpose: Purpose,
+        source: Source,
+    ) -> Result<ManifestAnswer, Error> {
         let ((access, found), freshness) = self
-            .resolve_manifest(caller, name, reference, purpose)
+            .resolve_manifest(caller, name, reference, purpose, source)
             .await?;
         self.authorize_read(&access, freshness, caller, name)?;
         let row = found.ok_or_else(|| freshness.doubt(Error::ManifestUnknown))?;
-        let repository = access.repository.ok_or(Error::NameUnknown)?;
-        let payload = match purpose {
-            Purpose::Get => Some(self.payload(row.digest, row.size).await?),
-            Purpose::Head => None,
-        };
         Ok(ManifestAnswer {
-            repository,
+            repository: access.repository.ok_or(Error::NameUnknown)?,
             digest: row.digest,
             media_type: row.media_type,
             size: row.size,
             created_at: row.created_at,
-            payload,
+            payload: None,
             freshness,
         })
     }
@@ -127,6 +159,7 @@ impl Registry {
         name: &RepositoryName,
         reference: &Reference,
         purpose: Purpose,
+        source: Source,
     ) -> Result<((Access, Option<ManifestRow>), Freshness), Error> {
         let path = name.clone();
         let principal = caller.principal;
@@ -137,7 +170,7 @@ impl Registry {
                     tag: tag.clone(),
                     principal,
                 };
-                self.resolve::<ResolveTag>(key).await
+                self.resolve_from::<ResolveTag>(source, key).await
             }
             (Reference::Digest(digest), Purpose::Get) => {
                 let key = DigestKey {
@@ -145,7 +178,7 @@ impl Registry {
                     digest: *digest,
                     principal,
                 };
-                self.resolve::<ResolveDigest>(key).await
+                self.resolve_from::<ResolveDigest>(source, key).await
             }
             (Reference::Digest(digest), Purpose::Head) => {
                 let key = DigestKey {
@@ -153,22 +186,23 @@ impl Registry {
                     digest: *digest,
                     principal,
                 };
-                self.resolve::<ResolveDigestHead>(key).await
+                self.resolve_from::<ResolveDigestHead>(source, key).await
             }
         }
     }
 
     /// The bytes of a manifest that a fresh read has just shown present.
-    async fn payload(&self, digest: Digest, size: u64) -> Result<Bytes, Error> {
+    async fn payload(&self, found: &ManifestAnswer) -> Result<Option<Bytes>, Error> {
+        let (digest, size) = (found.digest, found.size);
         if let Some(payload) = self.0.payloads.get(&digest) {
-            return Ok(payload);
+            return Ok(Some(payload));
         }
         let key = PayloadKey { digest, size };
         let read = self.router().read_any::<Payload>(key).await?;
-        // Gone between the two reads: deleted and collected meanwhile, so a 404 is the truth by now.
-        let payload = read.value.ok_or(Error::ManifestUnknown)?;
-        self.0.payloads.insert(digest, payload.clone());
-        Ok(payload)
+        if let Some(payload) = &read.value {
+            self.0.payloads.insert(digest, payload.clone());
+        }
+        Ok(read.value)
     }
 
     /// Finds a blob.

@@ -36,6 +36,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::time::Instant;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -63,7 +64,7 @@ use crate::{
     freshness::clock::{BootClock, Clock},
     identify::Cluster,
     lane::{Lanes, primary::PrimaryGuard},
-    metrics::{Metrics, Need, ReadLabels, Role, Share},
+    metrics::{Metrics, Need, PrimaryReason, ReadLabels, Role, Share},
     point_read::PointRead,
     policy::{AcquirePolicy, FloorPolicy, Policy, Shares},
     pool::Pool,
@@ -226,6 +227,21 @@ impl Router {
         key: R::Key,
     ) -> Result<Served<Option<R::Row>>, Error> {
         self.servers.point_read::<R>(Need::Fresh, key).await
+    }
+
+    /// As [`Router::read_fresh`], from the primary whatever replicas there are: for what one of them has shown and the
+    /// primary does not yet. A commit is sent to replicas before it is visible where it was made, by as long as the
+    /// primary waits for a synchronous standby.
+    ///
+    /// Cancel safe as [`Router::read_fresh`].
+    pub async fn read_fresh_from_primary<R: PointRead>(
+        &self,
+        key: R::Key,
+    ) -> Result<Served<Option<R::Row>>, Error> {
+        let deadline = Instant::now() + self.servers.acquire.read;
+        self.servers
+            .ask_primary::<R>(Need::Fresh, key, deadline, PrimaryReason::Asked)
+            .await
     }
 
     /// A point read of immutable bytes by digest, once a fresh read of the same request has shown them present. A

@@ -32,6 +32,19 @@ impl Servers {
         };
         // A replica that hung with the key in flight may have taken all there was.
         let deadline = (began + self.acquire.read).max(Instant::now() + half);
+        self.ask_primary::<R>(need, key, deadline, reason).await
+    }
+
+    /// Asks the primary, for this reason. Cancel safe as [`Lanes::ask`].
+    ///
+    /// [`Lanes::ask`]: crate::lane::Lanes::ask
+    pub(crate) async fn ask_primary<R: PointRead>(
+        &self,
+        need: Need,
+        key: R::Key,
+        deadline: Instant,
+        reason: PrimaryReason,
+    ) -> Result<Served<Option<R::Row>>, Error> {
         let (value, _) = match self.primary.lanes.ask::<R>(need, key, deadline).await {
             Ok(answer) => answer,
             Err(Refused::Failed(error)) => return Err(self.blamed(error)),

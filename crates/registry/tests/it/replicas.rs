@@ -4,8 +4,9 @@ use crate::staged::Script;
 use crate::support::{Kind, Site, name};
 use portolan_metadata::migrate;
 use portolan_registry::MountOutcome;
+use portolan_testkit::children::eventually;
 use portolan_testkit::image::{Blob, Image};
-use portolan_testkit::pg_cluster::PgCluster;
+use portolan_testkit::pg_cluster::{PgCluster, Session};
 use std::time::Duration;
 
 /// Within the lease of a floor, so that the replica serves.
@@ -71,4 +72,85 @@ async fn referrers_new_repositories_and_blobs_are_found_at_once() {
     }
     router.close().await;
     drop(replica);
+}
+
+/// A commit reaches the replicas before it is visible on the primary: by as long as that waits for a synchronous standby,
+/// here for one that never comes.
+#[tokio::test]
+async fn a_push_that_one_replica_shows_and_the_primary_does_not_yet_makes_no_tag_unknown() {
+    let cluster = PgCluster::start();
+    let database = cluster.create_database().await;
+    migrate::up(database.url()).await.unwrap();
+    let replicas = [cluster.add_replica(), cluster.add_replica()];
+    let second = replicas[1].server().socket_url(database.name());
+    let shown = Session::open(&second).await.unwrap();
+    let site = Site::on(database, Kind::Directory).await;
+    let router = site.router_over(&replicas);
+    let pushing = site.process().await;
+    let (pulling, _) = site.process_over(router.clone(), Script::default()).await;
+    let (old, new) = (Image::random(1), Image::random(2));
+    let pusher = site.client(&pushing, "acme/app");
+    pusher.push(&old, "latest").await;
+    for blob in new.blobs() {
+        pusher.push_blob(blob).await;
+    }
+    // Too late for tags, and not for bytes, which are asked of the first of two that have nothing else to do.
+    replicas[0].pause_replay().await;
+    pusher.push(&Image::random(3), "other").await;
+    let puller = site.client(&pulling, "acme/app");
+    eventually(
+        "the second replica serves, and the first is late",
+        async || {
+            puller.get("latest").await.unwrap();
+            let status = router.status().await.replicas;
+            status[0].fitness == "behind" && status[1].state == Some("serving")
+        },
+    )
+    .await;
+    let count = "SELECT count(*) FROM manifest";
+    let before: i64 = shown.query_one(count, &[]).await.unwrap().get(0);
+
+    waits_for(&site, "nobody").await;
+    let push = pusher.put(&new.manifest, "latest");
+    let pulls = async {
+        eventually("the second replica shows the push", async || {
+            puller.get("latest").await.unwrap();
+            let now: i64 = shown.query_one(count, &[]).await.unwrap().get(0);
+            now > before
+        })
+        .await;
+        for _ in 0..50 {
+            // It has not been acknowledged, so either is right.
+            let found = puller.get("latest").await.unwrap();
+            let payload = found.payload.unwrap();
+            assert!(
+                [&old, &new]
+                    .map(|image| &image.manifest.payload)
+                    .contains(&&payload)
+            );
+        }
+        waits_for(&site, "").await;
+    };
+    let (pushed, ()) = tokio::join!(push, pulls);
+    pushed.unwrap();
+    puller.pulls("latest", &new.manifest).await;
+    replicas[0].resume_replay().await;
+    router.close().await;
+    drop(replicas);
+}
+
+/// Whom commits wait for from now on; nobody, if that is no name.
+async fn waits_for(site: &Site, standby: &str) {
+    site.run(&format!(
+        "ALTER SYSTEM SET synchronous_standby_names = '{standby}'"
+    ))
+    .await;
+    site.run("SELECT pg_reload_conf()").await;
+    let current = format!(
+        "SELECT count(*) FROM pg_settings WHERE name = 'synchronous_standby_names' AND setting = '{standby}'"
+    );
+    eventually("the server has read its configuration", async || {
+        site.number(&current).await == 1
+    })
+    .await;
 }
