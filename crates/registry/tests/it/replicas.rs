@@ -89,19 +89,19 @@ async fn a_push_that_one_replica_shows_and_the_primary_does_not_yet_makes_no_tag
     let pushing = site.process().await;
     let (pulling, _) = site.process_over(router.clone(), Script::default()).await;
     let (old, new) = (Image::random(1), Image::random(2));
-    let pusher = site.client(&pushing, "acme/app");
-    pusher.push(&old, "latest").await;
+    let writer = site.client(&pushing, "acme/app");
+    writer.push(&old, "latest").await;
     for blob in new.blobs() {
-        pusher.push_blob(blob).await;
+        writer.push_blob(blob).await;
     }
     // Too late for tags, and not for bytes, which are asked of the first of two that have nothing else to do.
     replicas[0].pause_replay().await;
-    pusher.push(&Image::random(3), "other").await;
-    let puller = site.client(&pulling, "acme/app");
+    writer.push(&Image::random(3), "other").await;
+    let reader = site.client(&pulling, "acme/app");
     eventually(
         "the second replica serves, and the first is late",
         async || {
-            puller.get("latest").await.unwrap();
+            reader.get("latest").await.unwrap();
             let status = router.status().await.replicas;
             status[0].fitness == "behind" && status[1].state == Some("serving")
         },
@@ -111,17 +111,17 @@ async fn a_push_that_one_replica_shows_and_the_primary_does_not_yet_makes_no_tag
     let before: i64 = shown.query_one(count, &[]).await.unwrap().get(0);
 
     waits_for(&site, "nobody").await;
-    let push = pusher.put(&new.manifest, "latest");
+    let push = writer.put(&new.manifest, "latest");
     let pulls = async {
         eventually("the second replica shows the push", async || {
-            puller.get("latest").await.unwrap();
+            reader.get("latest").await.unwrap();
             let now: i64 = shown.query_one(count, &[]).await.unwrap().get(0);
             now > before
         })
         .await;
         for _ in 0..50 {
             // It has not been acknowledged, so either is right.
-            let found = puller.get("latest").await.unwrap();
+            let found = reader.get("latest").await.unwrap();
             let payload = found.payload.unwrap();
             assert!(
                 [&old, &new]
@@ -133,7 +133,7 @@ async fn a_push_that_one_replica_shows_and_the_primary_does_not_yet_makes_no_tag
     };
     let (pushed, ()) = tokio::join!(push, pulls);
     pushed.unwrap();
-    puller.pulls("latest", &new.manifest).await;
+    reader.pulls("latest", &new.manifest).await;
     replicas[0].resume_replay().await;
     router.close().await;
     drop(replicas);
