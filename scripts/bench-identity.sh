@@ -3,7 +3,8 @@
 #
 # What tokens and passwords cost a core; how many tokens a robot, and a user with a password that was right before, are
 # given; and what two thousand logins a second, half of them with wrong passwords, do to those who pull meanwhile with a
-# token that they have: pulls at a fixed rate, alone and beside the storm, in turn.
+# token that they have: pulls at a fixed rate, alone, beside the storm, and beside as many requests that ask for nothing
+# (`GET /v2/`), in turn. What the last does is the machine's part: clients, registry and Postgres share its cores.
 #
 # ROUNDS, SECONDS_EACH, PULLS (a second) and LOGINS (a second, right and wrong together) set the size of the run.
 
@@ -39,11 +40,20 @@ USER_PASSWORD=$("$PORTOLAN" admin user create alice | sed -n 's/^password: //p')
 
 # --- The rounds -------------------------------------------------------------------------------------------------------
 
-# Logins at a rate of their own, right and wrong, until the pulls are over.
+EACH=$((LOGINS / 2))
+# Until the pulls are over.
+MEANWHILE=(--clients 32 --rate "$EACH" --seconds $((SECONDS_EACH + 3)) --warm-up 0)
+
+# Logins at a rate of their own, right and wrong.
 storm() {
-    local each=$((LOGINS / 2)) seconds=$((SECONDS_EACH + 3))
-    (as alice "$USER_PASSWORD" "right@$round" --scenario token --clients 32 --rate "$each" --seconds "$seconds" --warm-up 0) &
-    (as bob none "wrong@$round" --scenario wrong-login --clients 32 --rate "$each" --seconds "$seconds" --warm-up 0) &
+    (as alice "$USER_PASSWORD" "right@$round" --scenario token "${MEANWHILE[@]}") &
+    (as bob none "wrong@$round" --scenario wrong-login "${MEANWHILE[@]}") &
+}
+
+# As many requests, of as many clients, that ask for nothing.
+bustle() {
+    (as alice "$USER_PASSWORD" "first@$round" --scenario ping "${MEANWHILE[@]}") &
+    (as alice "$USER_PASSWORD" "second@$round" --scenario ping "${MEANWHILE[@]}") &
 }
 
 pulls() {
@@ -55,6 +65,10 @@ for ((round = 1; round <= ROUNDS; round++)); do
     as acme+deploy "$ROBOT_SECRET" "robot@$round" --scenario token --clients 16 --seconds "$SECONDS_EACH" --warm-up 1
     as alice "$USER_PASSWORD" "user@$round" --scenario token --clients 16 --seconds "$SECONDS_EACH" --warm-up 1
     pulls alone
+    bustle
+    pulls bustle
+    wait -n || true
+    wait -n || true
     storm
     pulls beside
     # Somebody's load that is refused so often that it gives up says so; the pulls are what counts.
@@ -80,7 +94,8 @@ row() {
     row 'tokens of a robot, 16 clients' "$SCRATCH"/robot@*.json
     row 'tokens of a user whose password was right before, 16 clients' "$SCRATCH"/user@*.json
     row "pulls at $PULLS/s, alone" "$SCRATCH"/alone@*.json
+    row "pulls at $PULLS/s, beside $LOGINS requests a second for nothing" "$SCRATCH"/bustle@*.json
     row "pulls at $PULLS/s, beside the storm" "$SCRATCH"/beside@*.json
-    row "the storm: $((LOGINS / 2)) right passwords a second" "$SCRATCH"/right@*.json
-    row "the storm: $((LOGINS / 2)) wrong passwords a second" "$SCRATCH"/wrong@*.json
+    row "the storm: $EACH right passwords a second" "$SCRATCH"/right@*.json
+    row "the storm: $EACH wrong passwords a second" "$SCRATCH"/wrong@*.json
 } > "$OUT"

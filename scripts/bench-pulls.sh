@@ -3,7 +3,8 @@
 #
 # One server, one run: GET of a manifest by tag against GET of `/v2/`, which takes the same way through the server, token
 # and all, and asks nobody. They are asked in turn, round by round, so that whatever else the machine does meets both:
-# read the ratios. Beside it what the same statement costs with one query for each request over a pool of ten.
+# read the ratios. Beside it what the same statement costs with one query for each request over a pool of ten: by pgbench, and
+# in one program with the lanes.
 #
 # ROUNDS, SECONDS_EACH and COLD (tags nobody has asked for) set the size of the run: about six minutes as they are.
 # PORTOLAN names a program that is built already.
@@ -16,7 +17,7 @@ SECONDS_EACH=${SECONDS_EACH:-3}
 COLD=${COLD:-1000000}
 POOL=10
 
-bench_begin postgres
+bench_begin rust postgres
 # Whole statements in pg_stat_activity: the unbatched comparison takes its own from there.
 start_postgres -c fsync=on -c shared_buffers=512MB -c track_activity_query_size=16384
 PGBENCH=$(postgres_bin)/pgbench
@@ -155,4 +156,8 @@ rows() {
     rows
     say
     say "The same statement, one key a query, $POOL connections, $COLD tags, no registry before it: $RATE/s, $LATENCY ms on average, Postgres CPU $CPU ms for 1,000."
+    say
+    say 'The read alone, without HTTP, by the lanes and by a pool of ten connections with one key a query, in one program:'
+    say
+    (cd "$ROOT" && cargo bench --quiet --locked --package portolan-metadata --bench reads)
 } > "$OUT"
