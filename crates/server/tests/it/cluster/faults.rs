@@ -109,6 +109,8 @@ async fn run_round(seed: u64) {
     .await;
     eprintln!("seed {seed}, {:?}: found out", began.elapsed());
     // While both are there: once one of them is dead it leads to the other alone, and that is in order.
+    // What was under way when that happened had a proof of its own.
+    drop(crowd.rest().await);
     let proven = stage.nodes[BALANCED].proven().await;
     pass(CALM).await;
     let by_chance = stage.nodes[BALANCED].proven().await - proven;

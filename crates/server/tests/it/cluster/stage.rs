@@ -121,10 +121,16 @@ impl Stage {
         for replica in &self.replicas {
             let url = replica.server().socket_url(self.database.name());
             let session = Session::open(&url).await.expect("the replica answers");
-            let sql = "SELECT coalesce(bool_and(pg_terminate_backend(pid, 10000)), true) \
+            let sql = "SELECT pid, pg_terminate_backend(pid) \
                        FROM pg_stat_activity WHERE application_name LIKE 'portolan/%'";
-            let row = session.query_one(sql, &[]).await;
-            assert!(row.expect("a superuser").get::<_, bool>(0));
+            let ended = session.query(sql, &[]).await.expect("a superuser");
+            let ended: Vec<i32> = ended.iter().map(|row| row.get(0)).collect();
+            eventually("they have ended", async || {
+                let sql = "SELECT FROM pg_stat_activity WHERE pid = ANY ($1)";
+                let left = session.query(sql, &[&ended]).await;
+                left.expect("a superuser").is_empty()
+            })
+            .await;
         }
     }
 
