@@ -4,6 +4,7 @@
 //! sides have verified, where the operator wants that for this provider.
 
 use super::{Actor, Identity};
+use crate::transaction::{Acknowledge, Attempts, conclude};
 use crate::{Error, Freshness};
 use portolan_metadata::Refused;
 use portolan_metadata::accounts::{self, AccountName};
@@ -89,12 +90,7 @@ pub enum SignIn {
 enum Found {
     Person(PersonRow),
     Refused(SignInRefusal),
-    /// Somebody else made it meanwhile.
-    Raced,
 }
-
-/// Two who come at once for the first time: the second finds what the first has made.
-const ATTEMPTS: usize = 3;
 
 impl Identity {
     /// The account of somebody, made by policy where there is none, in the teams that his groups stand for.
@@ -129,24 +125,24 @@ impl Identity {
                 return Ok(SignIn::As(Person { row, freshness }));
             }
         }
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let tx = self.begin().await?;
-            match change(&tx, person, sign_up, from).await? {
-                Found::Person(row) => {
-                    self.finish(tx).await?;
-                    let freshness = Freshness::Current;
-                    return Ok(SignIn::As(Person { row, freshness }));
-                }
-                Found::Refused(refusal) => {
+            let outcome = match change(&tx, person, sign_up, from).await {
+                Ok(Found::Refused(refusal)) => {
+                    // What was made on the way to it goes too.
                     tx.rollback().await?;
                     return Ok(SignIn::Refused(refusal));
                 }
-                Found::Raced => tx.rollback().await?,
+                Ok(Found::Person(row)) => Ok(row),
+                Err(failure) => Err(failure),
+            };
+            let visible = Acknowledge::WhenVisible;
+            if let Some(row) = conclude(&self.router, tx, outcome, visible, &mut attempts).await? {
+                let freshness = Freshness::Current;
+                return Ok(SignIn::As(Person { row, freshness }));
             }
         }
-        Err(Error::Metadata(portolan_metadata::Error::Contended {
-            table: "external_identity",
-        }))
     }
 }
 
@@ -241,7 +237,10 @@ async fn introduce(
         }
     };
     if !external_identities::insert(tx, row.account, provider, subject).await? {
-        return Ok(Found::Raced);
+        // Somebody else came as the same person at the same time: the next attempt finds what that one made.
+        return Err(Error::Metadata(portolan_metadata::Error::Contended {
+            table: "external_identity",
+        }));
     }
     let detail = json!({ "provider": provider, "subject": subject });
     let change = Change::of(action, row.name.as_str()).with(detail);

@@ -65,28 +65,29 @@ impl Identity {
         robot: &AccountName,
         rule: &FederationRule,
     ) -> Result<i64, Error> {
-        let tx = self.begin().await?;
-        let locked = locked(&tx, robot).await?;
-        if usize::try_from(locked.rules).is_ok_and(|rules| rules >= RULES_MAX) {
-            return Err(Error::Refused(Refused::TooManyRules));
-        }
-        let patterns = rule.claims.iter();
-        let claims: Map<String, Value> = patterns
-            .map(|(name, pattern)| (name.clone(), pattern.as_str().into()))
-            .collect();
-        let new = NewRule {
-            issuer: &rule.issuer,
-            audience: &rule.audience,
-            subject: rule.subject.as_str(),
-            claims: Value::Object(claims),
-        };
-        let id = federation::insert(&tx, locked.account, &new).await?;
-        let detail = json!({ "rule": id, "issuer": new.issuer, "audience": new.audience,
+        self.change(|tx| async move {
+            let locked = locked(&tx, robot).await?;
+            if usize::try_from(locked.rules).is_ok_and(|rules| rules >= RULES_MAX) {
+                return Err(Error::Refused(Refused::TooManyRules));
+            }
+            let patterns = rule.claims.iter();
+            let claims: Map<String, Value> = patterns
+                .map(|(name, pattern)| (name.clone(), pattern.as_str().into()))
+                .collect();
+            let new = NewRule {
+                issuer: &rule.issuer,
+                audience: &rule.audience,
+                subject: rule.subject.as_str(),
+                claims: Value::Object(claims),
+            };
+            let id = federation::insert(&tx, locked.account, &new).await?;
+            let detail = json!({ "rule": id, "issuer": new.issuer, "audience": new.audience,
             "subject": new.subject, "claims": new.claims });
-        let change = Change::of("robot.add_rule", robot.as_str()).with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
-        Ok(id)
+            let change = Change::of("robot.add_rule", robot.as_str()).with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(id)
+        })
+        .await
     }
 
     /// Takes a robot's rule away. Tokens that were given for it last to their end.
@@ -99,14 +100,17 @@ impl Identity {
         robot: &AccountName,
         rule: i64,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let locked = locked(&tx, robot).await?;
-        if !federation::delete(&tx, locked.account, rule).await? {
-            return Err(Error::Refused(Refused::missing(Noun::Rule, rule)));
-        }
-        let change = Change::of("robot.remove_rule", robot.as_str()).with(json!({ "rule": rule }));
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let locked = locked(&tx, robot).await?;
+            if !federation::delete(&tx, locked.account, rule).await? {
+                return Err(Error::Refused(Refused::missing(Noun::Rule, rule)));
+            }
+            let change =
+                Change::of("robot.remove_rule", robot.as_str()).with(json!({ "rule": rule }));
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -1,0 +1,206 @@
+//! Changes of who there is that meet: each of them happens, whatever order their locks come in.
+
+use crate::support::{Kind, Site};
+use futures::future::join3;
+use portolan_metadata::Refused;
+use portolan_metadata::accounts::{AccountName, NewUser, StoredPassword};
+use portolan_metadata::permissions::{Granted, Holder};
+use portolan_metadata::repositories::RepositoryMode;
+use portolan_metadata::teams::{Group, TeamRole};
+use portolan_oci::RepositoryName;
+use portolan_registry::Error;
+use portolan_registry::identity::{
+    Actor, ExternalPerson, From, Identity, Repositories, SignIn, SignUp,
+};
+use portolan_testkit::children::eventually;
+use portolan_testkit::image::Image;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+fn actor() -> Actor {
+    Actor::system("test")
+}
+
+fn named(text: &str) -> AccountName {
+    text.parse().unwrap()
+}
+
+async fn user(identity: &Identity, name: &str) {
+    let new = NewUser {
+        name: named(name),
+        password_hash: StoredPassword::new("$argon2id$none"),
+        superuser: false,
+    };
+    identity.create_user(&actor(), &new, None).await.unwrap();
+}
+
+/// A site whose new connections find a deadlock soon.
+async fn impatient() -> Site {
+    let site = Site::new(Kind::Directory).await;
+    let database = "SELECT current_database()::text";
+    let database: String = site.sql.query_one(database, &[]).await.unwrap().get(0);
+    site.run(&format!(
+        "ALTER DATABASE {database} SET deadlock_timeout = '50ms'"
+    ))
+    .await;
+    site
+}
+
+/// Makes the first `times` rows of `table` fail with this SQLSTATE; a sequence does not roll back.
+async fn rows_fail(site: &Site, table: &str, times: u32, state: &str) {
+    site.run(&format!(
+        "CREATE SEQUENCE failures;
+         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF nextval('failures') <= {times} THEN
+                 RAISE EXCEPTION 'on purpose' USING ERRCODE = '{state}';
+             END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER fail BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION fail()"
+    ))
+    .await;
+}
+
+/// Who is deleted holds himself and needs the repository that he mirrors; who gives him a right there needs them the other
+/// way round.
+#[tokio::test]
+async fn a_user_is_deleted_while_a_right_is_given_to_him_and_neither_meets_a_deadlock() {
+    let site = impatient().await;
+    let router = site.router();
+    let identity = Identity::new(router.clone());
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+    client.push(&Image::random(1), "v1").await;
+    let repository: RepositoryName = "acme/app".parse().unwrap();
+    user(&identity, "alice").await;
+    let (actor, alice) = (actor(), named("alice"));
+    identity
+        .set_repository_mode(&actor, &repository, RepositoryMode::Mirror, Some(&alice))
+        .await
+        .unwrap();
+    let mut rng = StdRng::seed_from_u64(1);
+    identity
+        .create_robot(&actor, &named("alice+ci"), "", None, &mut rng)
+        .await
+        .unwrap();
+
+    // The deletion stops at the robot, after it has taken the account and before it needs the repository.
+    site.run("BEGIN; SELECT FROM account WHERE name = 'alice+ci' FOR UPDATE")
+        .await;
+    let deletes = identity.delete_user(&actor, &alice, Repositories::Keep);
+    let gives = async {
+        blocked(&site, 1).await;
+        let holder = Holder::Account(alice.clone());
+        identity
+            .set_permission(&actor, &repository, &holder, Granted::Write)
+            .await
+    };
+    let lets_go = async {
+        blocked(&site, 2).await;
+        site.run("COMMIT").await;
+    };
+    let (deleted, given, ()) = join3(deletes, gives, lets_go).await;
+    deleted.unwrap();
+    // Before him, or after him: whichever of the two Postgres gave up came again.
+    let missing = |cause: &Error| matches!(cause, Error::Refused(Refused::Missing { .. }));
+    assert!(given.as_ref().err().is_none_or(missing), "{given:?}");
+    // Sessions that end say what they have met.
+    router.close().await;
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    let met = async || site.number(deadlocks).await > 0;
+    eventually("the deadlock is counted", met).await;
+    assert_eq!(
+        site.number("SELECT count(*) FROM account WHERE name LIKE 'alice%'")
+            .await,
+        0
+    );
+    assert_eq!(site.number("SELECT count(*) FROM permission").await, 0);
+}
+
+/// As [`Site::until_blocked`], by a session that may be within a transaction.
+async fn blocked(site: &Site, sessions: i64) {
+    let watch = site.session().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("somebody waits for a lock", async || {
+        let waiting: i64 = watch.query_one(sql, &[]).await.unwrap().get(0);
+        waiting >= sessions
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_that_loses_twice_is_not_noticed_and_is_written_down_once() {
+    for state in ["40P01", "40001", "23503"] {
+        let site = Site::new(Kind::Directory).await;
+        let identity = Identity::new(site.router());
+        rows_fail(&site, "namespace", 2, state).await;
+        user(&identity, "alice").await;
+        let written = "SELECT count(*) FROM audit_log WHERE action = 'user.create'";
+        assert_eq!(site.number(written).await, 1, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_always_loses_hears_that_it_may_come_again() {
+    let site = Site::new(Kind::Directory).await;
+    let identity = Identity::new(site.router());
+    rows_fail(&site, "namespace", 3, "40P01").await;
+    let refused = identity
+        .create_organization(&actor(), &named("acme"), "")
+        .await;
+    assert!(
+        matches!(refused, Err(Error::Unavailable { .. })),
+        "{refused:?}"
+    );
+    let attempts = site.number("SELECT last_value FROM failures").await;
+    assert_eq!(attempts, 3);
+    identity
+        .create_organization(&actor(), &named("acme"), "")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn whoever_signs_in_does_not_notice_that_his_team_was_in_dispute() {
+    let site = Site::new(Kind::Directory).await;
+    let identity = Identity::new(site.router());
+    let team = "acme/developers".parse().unwrap();
+    let group = Group {
+        provider: "corp".to_owned(),
+        name: "dev".to_owned(),
+    };
+    identity
+        .create_organization(&actor(), &named("acme"), "")
+        .await
+        .unwrap();
+    identity
+        .create_team(&actor(), &team, TeamRole::Member, "")
+        .await
+        .unwrap();
+    identity.add_group(&actor(), &team, &group).await.unwrap();
+    rows_fail(&site, "membership", 2, "40P01").await;
+    let person = ExternalPerson {
+        provider: "corp".to_owned(),
+        subject: "17".to_owned(),
+        name: Some(named("alice")),
+        email: None,
+        groups: Some(vec!["dev".to_owned()]),
+        superuser: None,
+    };
+    let policy = SignUp {
+        open: true,
+        link_by_email: false,
+    };
+    let from = From {
+        address: None,
+        request: None,
+    };
+    let sign_in = identity.sign_in(&person, policy, &from).await.unwrap();
+    assert!(matches!(sign_in, SignIn::As(_)), "{sign_in:?}");
+    assert_eq!(site.number("SELECT count(*) FROM membership").await, 1);
+    let written =
+        "SELECT count(*) FROM audit_log WHERE action IN ('user.create', 'team.add_member')";
+    assert_eq!(site.number(written).await, 2);
+}
