@@ -160,7 +160,7 @@ async fn change(
         Some(row) => row,
         None => match introduce(tx, person, sign_up, from).await? {
             Found::Person(row) => row,
-            other => return Ok(other),
+            refused @ Found::Refused(_) => return Ok(refused),
         },
     };
     if !row.active {

@@ -52,7 +52,7 @@ impl Identity {
         Ok(recovery::is_open(&primary, secret).await?)
     }
 
-    /// Ends a recovery: the account has another password, and all its tokens end.
+    /// Ends a recovery: the account has another password, and all its tokens end. Returns whose it is.
     ///
     /// # Errors
     /// [`Error::CredentialsVoid`] where the mail is not good any more.
@@ -61,7 +61,7 @@ impl Identity {
         actor: impl Fn(&AccountName) -> Actor,
         secret: &SecretHash,
         new: &PasswordHash,
-    ) -> Result<(), Error> {
+    ) -> Result<AccountName, Error> {
         let (actor, new) = (&actor, &StoredPassword::new(new.as_str()));
         self.change(|tx| async move {
             let Some(name) = recovery::finish(&tx, secret, new).await? else {
@@ -69,7 +69,7 @@ impl Identity {
             };
             let change = Change::of("user.recover", name.as_str());
             audit::record(&tx, &actor(&name), &change).await?;
-            Ok(())
+            Ok(name)
         })
         .await
     }

@@ -1,9 +1,10 @@
 //! Changes of who there is that meet: each of them happens, whatever order their locks come in.
 
 use crate::support::{Kind, Site};
-use futures::future::join3;
+use futures::future::{join, join3};
 use portolan_metadata::Refused;
-use portolan_metadata::accounts::{AccountName, NewUser, StoredPassword};
+use portolan_metadata::accounts::{AccountName, EmailAddress, NewUser, StoredPassword};
+use portolan_metadata::credentials::SecretHash;
 use portolan_metadata::permissions::{Granted, Holder};
 use portolan_metadata::repositories::RepositoryMode;
 use portolan_metadata::teams::{Group, TeamRole};
@@ -23,6 +24,35 @@ fn actor() -> Actor {
 
 fn named(text: &str) -> AccountName {
     text.parse().unwrap()
+}
+
+/// Somebody with an address.
+async fn reachable(identity: &Identity, name: &str, address: &str) {
+    user(identity, name).await;
+    let address: EmailAddress = address.parse().unwrap();
+    let (actor, name) = (actor(), named(name));
+    identity
+        .set_email(&actor, &name, Some(&address))
+        .await
+        .unwrap();
+}
+
+/// The secret of a mail to this address.
+async fn mail(identity: &Identity, address: &str, seed: u64) -> SecretHash {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let begun = identity
+        .begin_recovery(&actor(), &address.parse().unwrap(), &mut rng)
+        .await
+        .unwrap();
+    let (_, secret) = begun.expect("somebody has the address");
+    SecretHash::new(secret.hash())
+}
+
+/// Somebody chooses a password with it.
+async fn recover(identity: &Identity, secret: &SecretHash) -> Result<AccountName, Error> {
+    let chosen = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let chosen = chosen.parse().unwrap();
+    identity.finish_recovery(|_| actor(), secret, &chosen).await
 }
 
 async fn user(identity: &Identity, name: &str) {
@@ -100,11 +130,11 @@ async fn a_user_is_deleted_while_a_right_is_given_to_him_and_neither_meets_a_dea
         blocked(&site, 2).await;
         site.run("COMMIT").await;
     };
-    let (deleted, given, ()) = join3(deletes, gives, lets_go).await;
-    deleted.unwrap();
+    let (removal, gift, ()) = join3(deletes, gives, lets_go).await;
+    removal.unwrap();
     // Before him, or after him: whichever of the two Postgres gave up came again.
     let missing = |cause: &Error| matches!(cause, Error::Refused(Refused::Missing { .. }));
-    assert!(given.as_ref().err().is_none_or(missing), "{given:?}");
+    assert!(gift.as_ref().err().is_none_or(missing), "{gift:?}");
     // Sessions that end say what they have met.
     router.close().await;
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
@@ -203,4 +233,85 @@ async fn whoever_signs_in_does_not_notice_that_his_team_was_in_dispute() {
     let written =
         "SELECT count(*) FROM audit_log WHERE action IN ('user.create', 'team.add_member')";
     assert_eq!(site.number(written).await, 2);
+}
+
+#[tokio::test]
+async fn of_two_mails_that_are_used_at_once_one_is_good() {
+    let site = impatient().await;
+    let identity = Identity::new(site.router());
+    reachable(&identity, "alice", "alice@example.com").await;
+    let one = mail(&identity, "alice@example.com", 1).await;
+    let two = mail(&identity, "alice@example.com", 2).await;
+    site.run("BEGIN; SELECT FROM account WHERE name = 'alice' FOR UPDATE")
+        .await;
+    let lets_go = async {
+        blocked(&site, 2).await;
+        site.run("COMMIT").await;
+    };
+    let (one, two, ()) = join3(recover(&identity, &one), recover(&identity, &two), lets_go).await;
+    let refused: Vec<Error> = [one, two].into_iter().filter_map(Result::err).collect();
+    assert!(
+        matches!(refused[..], [Error::CredentialsVoid]),
+        "{refused:?}"
+    );
+    let written = "SELECT count(*) FROM audit_log WHERE action = 'user.recover'";
+    assert_eq!(site.number(written).await, 1);
+    assert_eq!(site.number("SELECT count(*) FROM recovery").await, 0);
+}
+
+#[tokio::test]
+async fn a_mail_that_is_used_while_the_password_is_changed_changes_it_no_more() {
+    let site = Site::new(Kind::Directory).await;
+    let identity = Identity::new(site.router());
+    reachable(&identity, "alice", "alice@example.com").await;
+    let secret = mail(&identity, "alice@example.com", 1).await;
+    site.run(
+        "BEGIN;
+         UPDATE account SET generation = generation + 1, password_hash = 'hers' WHERE name = 'alice'",
+    )
+    .await;
+    let lets_go = async {
+        blocked(&site, 1).await;
+        site.run("COMMIT").await;
+    };
+    let (recovered, ()) = join(recover(&identity, &secret), lets_go).await;
+    assert!(
+        matches!(recovered, Err(Error::CredentialsVoid)),
+        "{recovered:?}"
+    );
+    let hers = "SELECT count(*) FROM account WHERE password_hash = 'hers'";
+    assert_eq!(site.number(hers).await, 1);
+}
+
+#[tokio::test]
+async fn a_mail_to_an_address_that_was_changed_shows_nothing_of_the_new_one() {
+    let site = Site::new(Kind::Directory).await;
+    let identity = Identity::new(site.router());
+    reachable(&identity, "alice", "old@example.com").await;
+    let secret = mail(&identity, "old@example.com", 1).await;
+    let (actor, alice) = (actor(), named("alice"));
+    let new: EmailAddress = "new@example.com".parse().unwrap();
+    identity
+        .set_email(&actor, &alice, Some(&new))
+        .await
+        .unwrap();
+    let late = recover(&identity, &secret).await;
+    assert!(matches!(late, Err(Error::CredentialsVoid)), "{late:?}");
+    let shown = "SELECT count(*) FROM account WHERE email_verified";
+    assert_eq!(site.number(shown).await, 0);
+
+    // Also one that was under way when it was changed.
+    site.run(
+        "BEGIN; UPDATE account SET email = 'third@example.com' WHERE name = 'alice';
+         DELETE FROM recovery",
+    )
+    .await;
+    let mut rng = StdRng::seed_from_u64(2);
+    let asks = identity.begin_recovery(&actor, &new, &mut rng);
+    let lets_go = async {
+        blocked(&site, 1).await;
+        site.run("COMMIT").await;
+    };
+    let (begun, ()) = join(asks, lets_go).await;
+    assert!(begun.unwrap().is_none());
 }

@@ -310,6 +310,12 @@ async fn a_mail_is_good_for_an_hour_and_until_the_password_is_another() {
     run(app.command().args(["admin", "user", "disable", "disabled"]));
     confirm(&disabled, 401).await;
 
+    let moved = recover("moved").await;
+    run(app
+        .command()
+        .args(["admin", "user", "set-email", "moved", "new@example.com"]));
+    confirm(&moved, 401).await;
+
     // Nobody can fill a mailbox.
     recover("bob").await;
     let before = mails.count();
@@ -321,6 +327,30 @@ async fn a_mail_is_good_for_an_hour_and_until_the_password_is_another() {
     }
     recover("last").await;
     assert_eq!(mails.count(), before + 3);
+}
+
+#[tokio::test]
+async fn whoever_has_forgotten_his_password_and_guessed_gets_in_after_his_recovery() {
+    let mails = MailServer::start();
+    let app = with_mail(&mails).start().await;
+    app.user("alice");
+    run(app
+        .command()
+        .args(["admin", "user", "set-email", "alice", "alice@example.com"]));
+    for guess in 0..10 {
+        logs_in(&app, "alice", &format!("guess {guess}"), 401).await;
+    }
+    logs_in(&app, "alice", PASSWORD, 429).await;
+    let nobody = app.anonymous();
+    let asked = json!({ "email": "alice@example.com" });
+    send(&nobody, Method::POST, ASK, &asked).await.expect(202);
+    let mail = mails.mail_to("alice@example.com").await;
+    let token = mail.lines().find(|line| line.starts_with("plm_"));
+    let confirmation = json!({ "token": token.expect("a token"), "password": "another password" });
+    send(&nobody, Method::POST, CONFIRM, &confirmation)
+        .await
+        .expect(204);
+    logs_in(&app, "alice", "another password", 200).await;
 }
 
 #[tokio::test]
