@@ -90,7 +90,7 @@ impl Identity {
         .await
     }
 
-    /// Takes a robot's rule away. Tokens that were given for it last to their end.
+    /// Takes a robot's rule away; what was given for it, and all other tokens of the robot, end at once.
     ///
     /// # Errors
     /// [`Refused::Missing`]
