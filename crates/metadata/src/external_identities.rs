@@ -230,8 +230,13 @@ static FOLLOW: Statement = statement!(
     [INT8, TEXT, TEXT_ARRAY],
     "
 WITH wanted AS MATERIALIZED (
-    SELECT DISTINCT team_group.team_id FROM team_group
-    WHERE team_group.provider = $2 AND team_group.group_name = ANY ($3)
+    SELECT DISTINCT held.team_id
+    FROM (
+        -- Whoever lets a team follow a group no longer waits, and takes out who came by it.
+        SELECT team_group.team_id FROM team_group
+        WHERE team_group.provider = $2 AND team_group.group_name = ANY ($3)
+        FOR KEY SHARE
+    ) AS held
 ), gone AS (
     DELETE FROM membership
     WHERE membership.account_id = $1 AND membership.provider = $2

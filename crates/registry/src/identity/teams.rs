@@ -155,7 +155,7 @@ impl Identity {
         group: &Group,
     ) -> Result<bool, Error> {
         self.change(|tx| async move {
-            let team = teams::hold(&tx, path).await?;
+            let team = teams::lock(&tx, path).await?;
             if !teams::add_group(&tx, team.id, group).await? {
                 return Ok(false);
             }
@@ -165,7 +165,8 @@ impl Identity {
         .await
     }
 
-    /// Lets a team follow a group of a provider no longer.
+    /// Lets a team follow a group of a provider no longer. With the last one of that provider go those whom its groups put
+    /// there.
     ///
     /// # Errors
     /// [`Refused::Missing`]
@@ -176,11 +177,13 @@ impl Identity {
         group: &Group,
     ) -> Result<(), Error> {
         self.change(|tx| async move {
-            let team = teams::hold(&tx, path).await?;
-            if !teams::remove_group(&tx, team.id, group).await? {
+            let team = teams::lock(&tx, path).await?;
+            let Some(members) = teams::remove_group(&tx, team.id, group).await? else {
                 return Err(missing(Noun::Group, &group.name));
-            }
-            record(&tx, actor, "team.remove_group", &team, in_words(group)).await
+            };
+            let mut detail = in_words(group);
+            detail["members"] = json!(members);
+            record(&tx, actor, "team.remove_group", &team, detail).await
         })
         .await
     }
