@@ -6,7 +6,7 @@
 use crate::accounts::AccountName;
 use crate::columns::parsed;
 use crate::statements::statement;
-use crate::{AccountId, Error, TeamId};
+use crate::{AccountId, Error, NamespaceId, TeamId};
 use portolan_pg::{Read, Statement, Tx};
 use tokio_postgres::Row;
 
@@ -221,6 +221,8 @@ pub struct Move {
     pub team: TeamId,
     /// As it is written: `acme/developers`.
     pub path: String,
+    /// The namespace of its organization.
+    pub namespace: Option<NamespaceId>,
     /// Whether he is in it now.
     pub joined: bool,
 }
@@ -248,7 +250,8 @@ WITH wanted AS MATERIALIZED (
     ON CONFLICT (account_id, team_id) DO NOTHING
     RETURNING membership.team_id
 )
-SELECT moved.team_id, organization.name || '/' || team.name, moved.joined
+SELECT moved.team_id, organization.name || '/' || team.name, moved.joined,
+    (SELECT min(namespace.id) FROM namespace WHERE namespace.owner_account_id = team.organization_id)
 FROM (
     SELECT come.team_id, true AS joined FROM come
     UNION ALL
@@ -276,6 +279,7 @@ pub async fn follow_groups(
             team: row.try_get(0)?,
             path: row.try_get(1)?,
             joined: row.try_get(2)?,
+            namespace: row.try_get(3)?,
         })
     };
     rows.iter()

@@ -3,11 +3,11 @@
 //! Nobody becomes an account that is there already by having its name or its address, but for an address that both
 //! sides have verified, where the operator wants that for this provider.
 
-use super::{Actor, Identity};
+use super::{Actor, Identity, replaced};
 use crate::transaction::{Acknowledge, Attempts, conclude};
 use crate::{Error, Freshness};
 use portolan_metadata::Refused;
-use portolan_metadata::accounts::{self, AccountName};
+use portolan_metadata::accounts::{self, AccountName, Superuser};
 use portolan_metadata::audit::{self, Change};
 use portolan_metadata::external_identities::{self, PersonRow};
 use portolan_pg::Tx;
@@ -176,15 +176,29 @@ async fn change(
                 "team.remove_member"
             };
             let detail = json!({ "member": row.name.as_str(), "provider": provider });
-            audit::record(tx, &actor, &Change::of(action, &moved.path).with(detail)).await?;
+            let change = Change {
+                namespace: moved.namespace,
+                detail,
+                ..Change::of(action, &moved.path)
+            };
+            audit::record(tx, &actor, &change).await?;
         }
     }
     if let Some(superuser) = person.superuser
         && (superuser || may_fall)
         && external_identities::set_superuser(tx, row.account, superuser).await?
     {
-        let detail = json!({ "superuser": superuser, "provider": provider });
-        let change = Change::of("user.set_superuser", row.name.as_str()).with(detail);
+        let word = |superuser| {
+            if superuser {
+                Superuser::On
+            } else {
+                Superuser::Off
+            }
+            .as_str()
+        };
+        let mut detail = replaced(word(!superuser), word(superuser));
+        detail["provider"] = json!(provider);
+        let change = Change::of("user.superuser", row.name.as_str()).with(detail);
         audit::record(tx, &actor, &change).await?;
     }
     Ok(Found::Person(row))

@@ -1,10 +1,10 @@
 //! The rules by which machines' ID tokens stand for robots.
 
+use super::robots::record;
 use super::{Actor, Identity};
 use crate::{Error, Freshness};
 use portolan_auth::{FederationRule, Pattern, PatternError};
 use portolan_metadata::accounts::AccountName;
-use portolan_metadata::audit::{self, Change};
 use portolan_metadata::federation::{self, LockedRobot, NewRule, RULES_MAX, RuleRow};
 use portolan_metadata::{AccountId, Noun, Refused};
 use portolan_pg::Tx;
@@ -83,8 +83,7 @@ impl Identity {
             let id = federation::insert(&tx, locked.account, &new).await?;
             let detail = json!({ "rule": id, "issuer": new.issuer, "audience": new.audience,
             "subject": new.subject, "claims": new.claims });
-            let change = Change::of("robot.add_rule", robot.as_str()).with(detail);
-            audit::record(&tx, actor, &change).await?;
+            record(&tx, actor, "robot.add_rule", robot, detail).await?;
             Ok(id)
         })
         .await
@@ -105,10 +104,8 @@ impl Identity {
             if !federation::delete(&tx, locked.account, rule).await? {
                 return Err(Error::Refused(Refused::missing(Noun::Rule, rule)));
             }
-            let change =
-                Change::of("robot.remove_rule", robot.as_str()).with(json!({ "rule": rule }));
-            audit::record(&tx, actor, &change).await?;
-            Ok(())
+            let detail = json!({ "rule": rule });
+            record(&tx, actor, "robot.remove_rule", robot, detail).await
         })
         .await
     }

@@ -3,7 +3,7 @@
 use super::{Actor, Identity};
 use crate::Error;
 use portolan_auth::{Secret, SecretKind};
-use portolan_metadata::accounts::AccountName;
+use portolan_metadata::accounts::{self, AccountName};
 use portolan_metadata::audit::{self, Change};
 use portolan_metadata::credentials::SecretHash;
 use portolan_metadata::robots::{self, NewRobot};
@@ -157,14 +157,23 @@ fn found(found: bool, name: &AccountName) -> Result<(), Error> {
     Err(Error::Refused(Refused::missing(Noun::Robot, name)))
 }
 
-async fn record(
+/// In the namespace of the robot's owner: whoever looks for what has changed there looks for its robots too.
+pub(super) async fn record(
     tx: &Tx,
     actor: &Actor,
     action: &'static str,
     name: &AccountName,
     detail: serde_json::Value,
 ) -> Result<(), Error> {
-    let change = Change::of(action, name.as_str()).with(detail);
+    let owner = match name.robot_owner() {
+        Some(owner) => accounts::find(tx, &owner).await?,
+        None => None,
+    };
+    let change = Change {
+        namespace: owner.and_then(|owner| owner.namespace),
+        detail,
+        ..Change::of(action, name.as_str())
+    };
     Ok(audit::record(tx, actor, &change).await?)
 }
 

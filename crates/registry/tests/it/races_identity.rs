@@ -233,6 +233,10 @@ async fn whoever_signs_in_does_not_notice_that_his_team_was_in_dispute() {
     let written =
         "SELECT count(*) FROM audit_log WHERE action IN ('user.create', 'team.add_member')";
     assert_eq!(site.number(written).await, 2);
+    let found =
+        "SELECT count(*) FROM audit_log JOIN namespace ON namespace.id = audit_log.namespace_id
+                 WHERE action = 'team.add_member' AND namespace.name = 'acme'";
+    assert_eq!(site.number(found).await, 1);
 }
 
 #[tokio::test]
