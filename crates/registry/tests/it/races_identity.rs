@@ -5,6 +5,7 @@ use futures::future::{join, join3};
 use portolan_metadata::Refused;
 use portolan_metadata::accounts::{AccountName, EmailAddress, NewUser, StoredPassword};
 use portolan_metadata::credentials::SecretHash;
+use portolan_metadata::default_permissions::DefaultPermission;
 use portolan_metadata::permissions::{Granted, Holder};
 use portolan_metadata::repositories::RepositoryMode;
 use portolan_metadata::teams::{Group, TeamRole};
@@ -318,4 +319,51 @@ async fn a_mail_to_an_address_that_was_changed_shows_nothing_of_the_new_one() {
     };
     let (begun, ()) = join(asks, lets_go).await;
     assert!(begun.unwrap().is_none());
+}
+
+/// A first push gives what its namespace gives to new repositories, and waits for nobody who is in it but by reference.
+#[tokio::test]
+async fn a_right_that_is_given_by_default_to_somebody_who_is_being_deleted_is_nobodys() {
+    let site = Site::new(Kind::Directory).await;
+    let identity = Identity::new(site.router());
+    let (actor, acme, alice) = (actor(), named("acme"), named("alice"));
+    identity
+        .create_organization(&actor, &acme, "")
+        .await
+        .unwrap();
+    user(&identity, "alice").await;
+    let given = DefaultPermission {
+        creator: None,
+        holder: Holder::Account(alice.clone()),
+        role: Granted::Write,
+    };
+    identity
+        .set_default_permission(&actor, &acme, &given)
+        .await
+        .unwrap();
+    let mut rng = StdRng::seed_from_u64(1);
+    identity
+        .create_robot(&actor, &named("alice+ci"), "", None, &mut rng)
+        .await
+        .unwrap();
+    let registry = site.process().await;
+    let client = site.client(&registry, "acme/app");
+
+    site.run("BEGIN; SELECT FROM account WHERE name = 'alice+ci' FOR UPDATE")
+        .await;
+    let deletes = identity.delete_user(&actor, &alice, Repositories::Keep);
+    let image = Image::random(1);
+    let pushes = async {
+        blocked(&site, 1).await;
+        client.push(&image, "v1").await;
+    };
+    let lets_go = async {
+        blocked(&site, 2).await;
+        site.run("COMMIT").await;
+    };
+    let (removal, (), ()) = join3(deletes, pushes, lets_go).await;
+    removal.unwrap();
+    let repository: RepositoryName = "acme/app".parse().unwrap();
+    let listed = identity.permissions(&repository).await.unwrap();
+    assert_eq!(listed, []);
 }
