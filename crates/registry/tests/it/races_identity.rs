@@ -2,6 +2,7 @@
 
 use crate::support::{Kind, Site};
 use futures::future::{join, join3};
+use portolan_auth::SealKey;
 use portolan_metadata::Refused;
 use portolan_metadata::accounts::{AccountName, EmailAddress, NewUser, StoredPassword};
 use portolan_metadata::credentials::SecretHash;
@@ -12,12 +13,15 @@ use portolan_metadata::teams::{Group, TeamRole};
 use portolan_oci::RepositoryName;
 use portolan_registry::Error;
 use portolan_registry::identity::{
-    Actor, ExternalPerson, From, Identity, Repositories, SignIn, SignUp,
+    Actor, ExternalPerson, From, Identity, KeyPolicy, Repositories, Rotation, SignIn, SignUp,
 };
 use portolan_testkit::children::eventually;
 use portolan_testkit::image::Image;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
+use secrecy::SecretBox;
+use std::sync::Arc;
+use std::time::Duration;
 
 fn actor() -> Actor {
     Actor::system("test")
@@ -366,4 +370,46 @@ async fn a_right_that_is_given_by_default_to_somebody_who_is_being_deleted_is_no
     let repository: RepositoryName = "acme/app".parse().unwrap();
     let listed = identity.permissions(&repository).await.unwrap();
     assert_eq!(listed, []);
+}
+
+#[tokio::test]
+async fn of_two_who_rotate_the_keys_at_once_one_publishes_and_the_other_hears_of_it() {
+    let site = Site::new(Kind::Directory).await;
+    let identity = Identity::new(site.router());
+    site.run(
+        "INSERT INTO signing_key (kid, sealed, algorithm, state) VALUES (repeat('a', 16), '', 'ES256', 'signing')",
+    )
+    .await;
+    let seal = SealKey::from_bytes(&SecretBox::new(Box::new([1; 32]))).unwrap();
+    let policy = KeyPolicy {
+        seal: Arc::new(seal),
+        lifetime: Duration::from_mins(5),
+        rotation: None,
+    };
+    let rotate = async |seed: u64| {
+        let mut rng = StdRng::seed_from_u64(seed);
+        identity
+            .rotate_keys(&actor(), &policy, true, &mut rng)
+            .await
+    };
+    site.run("BEGIN; SELECT FROM signing_key FOR UPDATE").await;
+    let lets_go = async {
+        blocked(&site, 2).await;
+        site.run("COMMIT").await;
+    };
+    let (one, two, ()) = join3(rotate(1), rotate(2), lets_go).await;
+    let mut steps = [one.unwrap(), two.unwrap()];
+    if matches!(steps[1], Rotation::Published { .. }) {
+        steps.swap(0, 1);
+    }
+    let [
+        Rotation::Published { kid, .. },
+        Rotation::Waiting { kid: same, .. },
+    ] = &steps
+    else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(kid, same);
+    let written = "SELECT count(*) FROM audit_log WHERE action = 'key.create'";
+    assert_eq!(site.number(written).await, 1);
 }
