@@ -376,6 +376,7 @@ CREATE TABLE public.external_identity (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     provider text NOT NULL COLLATE pg_catalog."C",
     subject text NOT NULL COLLATE pg_catalog."C",
+    told_at timestamp with time zone,
     CONSTRAINT external_identity_provider_check CHECK ((provider <> ''::text)),
     CONSTRAINT external_identity_subject_check CHECK (((subject <> ''::text) AND (octet_length(subject) <= 1024)))
 );

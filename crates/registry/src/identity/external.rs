@@ -13,6 +13,7 @@ use portolan_metadata::external_identities::{self, PersonRow};
 use portolan_pg::Tx;
 use serde_json::json;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 /// What a provider says of somebody who has proven to it who he is.
 #[derive(Debug, Clone)]
@@ -29,6 +30,16 @@ pub struct ExternalPerson {
     pub groups: Option<Vec<String>>,
     /// Whether his groups make him a superuser; `None`: that is no provider's to say.
     pub superuser: Option<bool>,
+    /// When the provider said all this.
+    pub told_at: SystemTime,
+}
+
+impl ExternalPerson {
+    /// Whether something has followed already from what the provider said later: an ID token is good for hours, and whoever
+    /// keeps one from before shall not come back into a team that he has left since.
+    fn is_outdated(&self, row: &PersonRow) -> bool {
+        row.told_at.is_some_and(|later| self.told_at < later)
+    }
 }
 
 /// What becomes of those whom nobody knows yet.
@@ -116,11 +127,11 @@ impl Identity {
                         .await?
                 }
             };
-            if settled
+            let settled = settled
                 && person
                     .superuser
-                    .is_none_or(|wanted| wanted == row.superuser)
-            {
+                    .is_none_or(|wanted| wanted == row.superuser);
+            if settled || person.is_outdated(&row) {
                 let freshness = Freshness::of(&reader);
                 return Ok(SignIn::As(Person { row, freshness }));
             }
@@ -166,9 +177,14 @@ async fn change(
     if !row.active {
         return Ok(Found::Refused(SignInRefusal::Disabled));
     }
+    if person.is_outdated(&row) {
+        return Ok(Found::Person(row));
+    }
     let actor = actor(&row, from);
+    let mut followed = false;
     if let Some(groups) = &person.groups {
         let moves = external_identities::follow_groups(tx, row.account, provider, groups).await?;
+        followed |= !moves.is_empty();
         for moved in moves {
             let action = if moved.joined {
                 "team.add_member"
@@ -200,6 +216,10 @@ async fn change(
         detail["provider"] = json!(provider);
         let change = Change::of("user.superuser", row.name.as_str()).with(detail);
         audit::record(tx, &actor, &change).await?;
+        followed = true;
+    }
+    if followed {
+        external_identities::tell(tx, provider, subject, person.told_at).await?;
     }
     Ok(Found::Person(row))
 }
@@ -250,7 +270,7 @@ async fn introduce(
             }
         }
     };
-    if !external_identities::insert(tx, row.account, provider, subject).await? {
+    if !external_identities::insert(tx, row.account, provider, subject, person.told_at).await? {
         // Somebody else came as the same person at the same time: the next attempt finds what that one made.
         return Err(Error::Metadata(portolan_metadata::Error::Contended {
             table: "external_identity",

@@ -21,7 +21,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use secrecy::SecretBox;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 fn actor() -> Actor {
     Actor::system("test")
@@ -223,6 +223,7 @@ async fn whoever_signs_in_does_not_notice_that_his_team_was_in_dispute() {
         email: None,
         groups: Some(vec!["dev".to_owned()]),
         superuser: None,
+        told_at: SystemTime::UNIX_EPOCH,
     };
     let policy = SignUp {
         open: true,
