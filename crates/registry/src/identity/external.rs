@@ -261,6 +261,9 @@ async fn introduce(
             let Some(name) = person.name.as_ref().filter(|name| !name.is_robot()) else {
                 return Ok(Found::Refused(SignInRefusal::NameUnusable));
             };
+            if name.is_reserved() {
+                return Ok(Found::Refused(SignInRefusal::NameTaken));
+            }
             match external_identities::make_user(tx, name, person.email.as_deref()).await {
                 Ok(row) => (row, "user.create"),
                 Err(portolan_metadata::Error::NameTaken) => {

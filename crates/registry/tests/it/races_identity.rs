@@ -13,7 +13,8 @@ use portolan_metadata::teams::{Group, TeamRole};
 use portolan_oci::RepositoryName;
 use portolan_registry::Error;
 use portolan_registry::identity::{
-    Actor, ExternalPerson, From, Identity, KeyPolicy, Repositories, Rotation, SignIn, SignUp,
+    Actor, ExternalPerson, From, Identity, KeyPolicy, Repositories, Rotation, SignIn,
+    SignInRefusal, SignUp,
 };
 use portolan_testkit::children::eventually;
 use portolan_testkit::image::Image;
@@ -233,6 +234,13 @@ async fn whoever_signs_in_does_not_notice_that_his_team_was_in_dispute() {
         address: None,
         request: None,
     };
+    let squatter = ExternalPerson {
+        subject: "18".to_owned(),
+        name: Some(named("library")),
+        ..person.clone()
+    };
+    let refused = identity.sign_in(&squatter, policy, &from).await.unwrap();
+    assert_eq!(refused, SignIn::Refused(SignInRefusal::NameTaken));
     let sign_in = identity.sign_in(&person, policy, &from).await.unwrap();
     assert!(matches!(sign_in, SignIn::As(_)), "{sign_in:?}");
     assert_eq!(site.number("SELECT count(*) FROM membership").await, 1);

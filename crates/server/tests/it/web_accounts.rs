@@ -117,6 +117,10 @@ async fn whoever_signs_up_has_an_account_where_that_is_open() {
     logs_in(&app, "alice", "a good password", 200).await;
     problem(send(&nobody, Method::POST, USER, &wanted).await, 409);
 
+    // Whoever had it would answer for `docker pull registry/alpine`.
+    let shared = json!({ "username": "library", "password": "a good password" });
+    problem(send(&nobody, Method::POST, USER, &shared).await, 409);
+
     // Whose an address is nobody hears.
     let other =
         json!({ "username": "bob", "password": "a good password", "email": "Alice@example.com" });
