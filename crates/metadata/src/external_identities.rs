@@ -74,14 +74,15 @@ pub async fn lock(tx: &Tx, provider: &str, subject: &str) -> Result<Option<Perso
     decoded(tx.query_opt(&LOCK, &[&provider, &subject]).await?.as_ref())
 }
 
-// Who can have his tokens ended by an address has shown that it is his.
+// Who can have his tokens ended by an address has shown that it is his. Case is that of the index, ASCII's: to the database's
+// own locale other letters may be the same, and so somebody else's address.
 static LOCK_BY_EMAIL: Statement = statement!(
     "external_identities.lock_by_email",
     [TEXT],
     "SELECT account.id, account.generation, account.name, account.state = 'active', account.superuser,
          NULL::timestamptz
      FROM account
-     WHERE lower(account.email) = lower($1) AND account.email IS NOT NULL AND account.email_verified
+     WHERE lower(account.email) = lower($1 COLLATE \"C\") AND account.email IS NOT NULL AND account.email_verified
          AND account.kind = 'user'
      FOR NO KEY UPDATE",
 );
@@ -146,7 +147,7 @@ static MAKE: Statement = statement!(
      FROM (
          SELECT CASE
              WHEN EXISTS (
-                 SELECT FROM account AS other WHERE lower(other.email) = lower($2) AND other.email IS NOT NULL
+                 SELECT FROM account AS other WHERE lower(other.email) = lower($2 COLLATE \"C\") AND other.email IS NOT NULL
              ) THEN NULL
              ELSE $2
          END AS email

@@ -23,7 +23,7 @@ static BEGIN: Statement = statement!(
     "WITH addressee AS (
          SELECT account.id, account.generation, account.name, account.email
          FROM account
-         WHERE lower(account.email) = lower($1) AND account.email IS NOT NULL AND account.kind = 'user'
+         WHERE lower(account.email) = lower($1 COLLATE \"C\") AND account.email IS NOT NULL AND account.kind = 'user'
              AND account.state = 'active' AND account.password_hash IS NOT NULL
              AND (
                  SELECT count(*) FROM recovery
