@@ -95,6 +95,7 @@ pub(crate) async fn lock_for_push(
     if let Some(repository) = access.repository {
         return Ok(repository);
     }
+    repositories::hold_namespace(tx, name, &caller.principal).await?;
     let ensured = repositories::ensure(tx, name, &caller.principal).await?;
     if ensured.made {
         let mut changes = Changes::of(name, ensured.id);

@@ -1,6 +1,6 @@
 //! Changes of who there is that meet: each of them happens, whatever order their locks come in.
 
-use crate::support::{Kind, Site};
+use crate::support::{Client, Kind, Site};
 use futures::future::{join, join3};
 use portolan_auth::SealKey;
 use portolan_metadata::Refused;
@@ -421,4 +421,48 @@ async fn of_two_who_rotate_the_keys_at_once_one_publishes_and_the_other_hears_of
     assert_eq!(kid, same);
     let written = "SELECT count(*) FROM audit_log WHERE action = 'key.create'";
     assert_eq!(site.number(written).await, 1);
+}
+
+/// The right to make something is decided before the namespace is held, and a deletion may be what it is waited for.
+#[tokio::test]
+async fn who_could_make_repositories_makes_none_in_a_namespace_that_is_anothers_by_then() {
+    let site = Site::new(Kind::Directory).await;
+    let identity = Identity::new(site.router());
+    let (actor, acme) = (actor(), named("acme"));
+    identity
+        .create_organization(&actor, &acme, "")
+        .await
+        .unwrap();
+    let team = "acme/makers".parse().unwrap();
+    identity
+        .create_team(&actor, &team, TeamRole::Creator, "")
+        .await
+        .unwrap();
+    let bob = site.user("bob").await;
+    identity
+        .add_member(&actor, &team, &named("bob"))
+        .await
+        .unwrap();
+    let registry = site.process().await;
+    site.run(
+        "BEGIN;
+         UPDATE namespace SET name = '~' || id WHERE name = 'acme';
+         UPDATE account SET name = '~' || id, state = 'removing' WHERE name = 'acme';
+         WITH made AS (INSERT INTO account (kind, name) VALUES ('organization', 'acme') RETURNING id)
+         INSERT INTO namespace (name, owner_account_id) SELECT 'acme', made.id FROM made",
+    )
+    .await;
+    let lets_go = async {
+        blocked(&site, 1).await;
+        site.run("COMMIT").await;
+    };
+    let client = Client {
+        registry: &registry,
+        caller: &bob,
+        name: "acme/app".parse().unwrap(),
+    };
+    let image = Image::random(1);
+    let (pushed, ()) = join(client.put(&image.manifest, "v1"), lets_go).await;
+    assert!(matches!(pushed, Err(Error::Denied { .. })), "{pushed:?}");
+    assert_eq!(site.number("SELECT count(*) FROM repository").await, 0);
 }
