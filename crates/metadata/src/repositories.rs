@@ -125,9 +125,11 @@ pub async fn hold_namespace(
         )
         .await?;
     let table = "namespace";
-    match row.try_get(0).map_err(Error::decoding(table))? {
-        true => Ok(()),
-        false => Err(Error::Contended { table }),
+    let may_create: bool = row.try_get(0).map_err(Error::decoding(table))?;
+    if may_create {
+        Ok(())
+    } else {
+        Err(Error::Contended { table })
     }
 }
 
