@@ -45,10 +45,10 @@ BEGIN
     FOR parent, key IN VALUES ('audit_log', 'at'), ('pull_count', 'hour') LOOP
         part := format('%s_%s', parent, to_char(begins, 'YYYY_MM'));
         CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
-        -- Writers wait at the table itself: one that has found its way to the default partition, and waits there, is refused
-        -- when the month has another (23514). Readers wait for the second lock only, which ATTACH takes later anyway.
-        EXECUTE format('LOCK TABLE %I IN SHARE ROW EXCLUSIVE MODE', parent);
-        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+        -- All wait at the table itself, the first that this locks, and look for its partitions after that: a writer who has
+        -- found his way to the default one and waits there is refused when the month has another (23514), and a reader who
+        -- waits there finds nothing of what has been moved meanwhile.
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', parent);
         -- Another was first, and waited for.
         CONTINUE WHEN to_regclass(format('%I', part)) IS NOT NULL;
         -- So many take some tenths of a second.
@@ -376,6 +376,7 @@ CREATE TABLE public.external_identity (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     provider text NOT NULL COLLATE pg_catalog."C",
     subject text NOT NULL COLLATE pg_catalog."C",
+    told_at timestamp with time zone,
     CONSTRAINT external_identity_provider_check CHECK ((provider <> ''::text)),
     CONSTRAINT external_identity_subject_check CHECK (((subject <> ''::text) AND (octet_length(subject) <= 1024)))
 );

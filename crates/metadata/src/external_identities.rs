@@ -6,8 +6,9 @@
 use crate::accounts::AccountName;
 use crate::columns::parsed;
 use crate::statements::statement;
-use crate::{AccountId, Error, TeamId};
+use crate::{AccountId, Error, NamespaceId, TeamId};
 use portolan_pg::{Read, Statement, Tx};
+use std::time::SystemTime;
 use tokio_postgres::Row;
 
 /// An account that somebody at a provider is.
@@ -23,6 +24,8 @@ pub struct PersonRow {
     pub active: bool,
     /// Whether it may everything.
     pub superuser: bool,
+    /// Of when what the provider said is that this follows from, and his teams; `None`: nothing has followed yet.
+    pub told_at: Option<SystemTime>,
 }
 
 fn person(row: &Row) -> Result<PersonRow, tokio_postgres::Error> {
@@ -32,13 +35,15 @@ fn person(row: &Row) -> Result<PersonRow, tokio_postgres::Error> {
         name: parsed(row, 2)?,
         active: row.try_get(3)?,
         superuser: row.try_get(4)?,
+        told_at: row.try_get(5)?,
     })
 }
 
 macro_rules! find {
     ($lock:literal) => {
         concat!(
-            "SELECT account.id, account.generation, account.name, account.state = 'active', account.superuser
+            "SELECT account.id, account.generation, account.name, account.state = 'active', account.superuser,
+                 external_identity.told_at
              FROM external_identity
              JOIN account ON account.id = external_identity.account_id
              WHERE external_identity.provider = $1 AND external_identity.subject = $2",
@@ -61,7 +66,7 @@ pub async fn find(
 static LOCK: Statement = statement!(
     "external_identities.lock",
     [TEXT, TEXT],
-    find!(" FOR NO KEY UPDATE OF account"),
+    find!(" FOR NO KEY UPDATE OF account, external_identity"),
 );
 
 /// The same, and nobody else changes what his groups give him before this transaction ends.
@@ -69,13 +74,15 @@ pub async fn lock(tx: &Tx, provider: &str, subject: &str) -> Result<Option<Perso
     decoded(tx.query_opt(&LOCK, &[&provider, &subject]).await?.as_ref())
 }
 
-// Who can have his tokens ended by an address has shown that it is his.
+// Who can have his tokens ended by an address has shown that it is his. Case is that of the index, ASCII's: to the database's
+// own locale other letters may be the same, and so somebody else's address.
 static LOCK_BY_EMAIL: Statement = statement!(
     "external_identities.lock_by_email",
     [TEXT],
-    "SELECT account.id, account.generation, account.name, account.state = 'active', account.superuser
+    "SELECT account.id, account.generation, account.name, account.state = 'active', account.superuser,
+         NULL::timestamptz
      FROM account
-     WHERE lower(account.email) = lower($1) AND account.email IS NOT NULL AND account.email_verified
+     WHERE lower(account.email) = lower($1 COLLATE \"C\") AND account.email IS NOT NULL AND account.email_verified
          AND account.kind = 'user'
      FOR NO KEY UPDATE",
 );
@@ -93,22 +100,42 @@ fn decoded(row: Option<&Row>) -> Result<Option<PersonRow>, Error> {
 
 static INSERT: Statement = statement!(
     "external_identities.insert",
-    [INT8, TEXT, TEXT],
-    "INSERT INTO external_identity (account_id, provider, subject) VALUES ($1, $2, $3)
+    [INT8, TEXT, TEXT, TIMESTAMPTZ],
+    "INSERT INTO external_identity (account_id, provider, subject, told_at) VALUES ($1, $2, $3, $4)
      ON CONFLICT (provider, subject) DO NOTHING",
 );
 
-/// From now on `subject` of `provider` is this account; false: it is one already.
+/// From now on `subject` of `provider`, which said so at `told_at`, is this account; false: it is one already.
 pub async fn insert(
     tx: &Tx,
     account: AccountId,
     provider: &str,
     subject: &str,
+    told_at: SystemTime,
 ) -> Result<bool, Error> {
     Ok(tx
-        .execute(&INSERT, &[&account, &provider, &subject])
+        .execute(&INSERT, &[&account, &provider, &subject, &told_at])
         .await?
         == 1)
+}
+
+static TELL: Statement = statement!(
+    "external_identities.tell",
+    [TEXT, TEXT, TIMESTAMPTZ],
+    "UPDATE external_identity SET told_at = $3
+     WHERE external_identity.provider = $1 AND external_identity.subject = $2",
+);
+
+/// Something has followed from what `provider` said of `subject` at that time; the row is locked.
+pub async fn tell(
+    tx: &Tx,
+    provider: &str,
+    subject: &str,
+    told_at: SystemTime,
+) -> Result<(), Error> {
+    tx.execute_one(&TELL, &[&provider, &subject, &told_at])
+        .await?;
+    Ok(())
 }
 
 // An address that somebody has stays his: the new account does without.
@@ -120,7 +147,7 @@ static MAKE: Statement = statement!(
      FROM (
          SELECT CASE
              WHEN EXISTS (
-                 SELECT FROM account AS other WHERE lower(other.email) = lower($2) AND other.email IS NOT NULL
+                 SELECT FROM account AS other WHERE lower(other.email) = lower($2 COLLATE \"C\") AND other.email IS NOT NULL
              ) THEN NULL
              ELSE $2
          END AS email
@@ -164,6 +191,7 @@ pub async fn make_user(
         name: name.clone(),
         active: true,
         superuser: false,
+        told_at: None,
     })
 }
 
@@ -221,6 +249,8 @@ pub struct Move {
     pub team: TeamId,
     /// As it is written: `acme/developers`.
     pub path: String,
+    /// The namespace of its organization.
+    pub namespace: Option<NamespaceId>,
     /// Whether he is in it now.
     pub joined: bool,
 }
@@ -230,8 +260,13 @@ static FOLLOW: Statement = statement!(
     [INT8, TEXT, TEXT_ARRAY],
     "
 WITH wanted AS MATERIALIZED (
-    SELECT DISTINCT team_group.team_id FROM team_group
-    WHERE team_group.provider = $2 AND team_group.group_name = ANY ($3)
+    SELECT DISTINCT held.team_id
+    FROM (
+        -- Whoever lets a team follow a group no longer waits, and takes out who came by it.
+        SELECT team_group.team_id FROM team_group
+        WHERE team_group.provider = $2 AND team_group.group_name = ANY ($3)
+        FOR KEY SHARE
+    ) AS held
 ), gone AS (
     DELETE FROM membership
     WHERE membership.account_id = $1 AND membership.provider = $2
@@ -243,7 +278,8 @@ WITH wanted AS MATERIALIZED (
     ON CONFLICT (account_id, team_id) DO NOTHING
     RETURNING membership.team_id
 )
-SELECT moved.team_id, organization.name || '/' || team.name, moved.joined
+SELECT moved.team_id, organization.name || '/' || team.name, moved.joined,
+    (SELECT min(namespace.id) FROM namespace WHERE namespace.owner_account_id = team.organization_id)
 FROM (
     SELECT come.team_id, true AS joined FROM come
     UNION ALL
@@ -271,6 +307,7 @@ pub async fn follow_groups(
             team: row.try_get(0)?,
             path: row.try_get(1)?,
             joined: row.try_get(2)?,
+            namespace: row.try_get(3)?,
         })
     };
     rows.iter()
@@ -284,6 +321,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &LOCK,
     &LOCK_BY_EMAIL,
     &INSERT,
+    &TELL,
     &MAKE,
     &MAKE_NAMESPACE,
     &SET_SUPERUSER,

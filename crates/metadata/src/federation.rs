@@ -160,10 +160,18 @@ pub async fn insert(tx: &Tx, robot: AccountId, rule: &NewRule<'_>) -> Result<i64
 static DELETE: Statement = statement!(
     "federation.delete",
     [INT8, INT8],
-    "DELETE FROM federation_rule WHERE federation_rule.id = $2 AND federation_rule.account_id = $1",
+    // Which tokens were given by it nobody knows, so all end: whoever has another rule, or the secret, gets another.
+    "WITH gone AS (
+         DELETE FROM federation_rule
+         WHERE federation_rule.id = $2 AND federation_rule.account_id = $1
+         RETURNING federation_rule.account_id
+     )
+     UPDATE account SET generation = generation + 1
+     FROM gone
+     WHERE account.id = gone.account_id",
 );
 
-/// Takes a rule away; false: the robot has none of that number.
+/// Takes a rule of a robot that is locked away, and ends the robot's tokens; false: it has none of that number.
 pub async fn delete(tx: &Tx, robot: AccountId, rule: i64) -> Result<bool, Error> {
     Ok(tx.execute(&DELETE, &[&robot, &rule]).await? == 1)
 }

@@ -14,9 +14,9 @@ use std::time::Duration;
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
 /// The oldest step that this program works with.
-pub const SCHEMA_OLDEST: i64 = 11;
+pub const SCHEMA_OLDEST: i64 = 12;
 /// The newest step that this program knows.
-pub const SCHEMA_NEWEST: i64 = 11;
+pub const SCHEMA_NEWEST: i64 = 12;
 
 /// The advisory lock of whoever migrates: "portolan" in ASCII.
 const LOCK: i64 = 0x706f_7274_6f6c_616e;

@@ -254,6 +254,8 @@ static LIST: Statement = statement!(
      LEFT JOIN team ON team.id = permission.team_id
      LEFT JOIN account AS organization ON organization.id = team.organization_id
      WHERE repository.path = $1 AND repository.state = 'active'
+         -- One that was given by default while its holder was being removed is nobody's.
+         AND account.state IS DISTINCT FROM 'removing'
      ORDER BY permission.account_id NULLS LAST, permission.team_id
      LIMIT $2",
 );

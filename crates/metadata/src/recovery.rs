@@ -23,12 +23,14 @@ static BEGIN: Statement = statement!(
     "WITH addressee AS (
          SELECT account.id, account.generation, account.name, account.email
          FROM account
-         WHERE lower(account.email) = lower($1) AND account.email IS NOT NULL AND account.kind = 'user'
+         WHERE lower(account.email) = lower($1 COLLATE \"C\") AND account.email IS NOT NULL AND account.kind = 'user'
              AND account.state = 'active' AND account.password_hash IS NOT NULL
              AND (
                  SELECT count(*) FROM recovery
                  WHERE recovery.account_id = account.id AND recovery.expires_at > now()
              ) < $4
+         -- Whoever changes the address ends what went to the old one: not before this is there.
+         FOR SHARE OF account
      ), begun AS (
          INSERT INTO recovery (account_id, generation, expires_at, secret_hash)
          SELECT addressee.id, addressee.generation, now() + make_interval(secs => $3), $2 FROM addressee
@@ -78,14 +80,24 @@ pub async fn is_open(db: &impl Read, secret: &SecretHash) -> Result<bool, Error>
     Ok(row.is_some())
 }
 
-// A secret is good once, and a password that was changed meanwhile ends it: it is of that generation.
+// A password that was changed meanwhile ends it: it is of that generation. The account is locked before its mails, as by
+// everybody, so that it is of that generation still when the new password is set.
+static LOCK: Statement = statement!(
+    "recovery.lock",
+    [BYTEA],
+    "SELECT account.id, account.name
+     FROM recovery
+     JOIN account ON account.id = recovery.account_id
+     WHERE recovery.secret_hash = $1 AND recovery.expires_at > now()
+         AND account.generation = recovery.generation AND account.state = 'active'
+     FOR NO KEY UPDATE OF account",
+);
+
+// A secret is good once.
 static TAKE: Statement = statement!(
     "recovery.take",
     [BYTEA],
-    "DELETE FROM recovery USING account
-     WHERE recovery.secret_hash = $1 AND recovery.expires_at > now() AND account.id = recovery.account_id
-         AND account.generation = recovery.generation AND account.state = 'active'
-     RETURNING account.id, account.name",
+    "DELETE FROM recovery WHERE recovery.secret_hash = $1",
 );
 
 static CHANGE: Statement = statement!(
@@ -109,9 +121,12 @@ pub async fn finish(
     secret: &SecretHash,
     new: &StoredPassword,
 ) -> Result<Option<AccountName>, Error> {
-    let Some(row) = tx.query_opt(&TAKE, &[&secret.as_bytes()]).await? else {
+    let Some(row) = tx.query_opt(&LOCK, &[&secret.as_bytes()]).await? else {
         return Ok(None);
     };
+    if tx.execute(&TAKE, &[&secret.as_bytes()]).await? == 0 {
+        return Ok(None);
+    }
     let decode = || Ok((row.try_get::<_, AccountId>(0)?, parsed(&row, 1)?));
     let (account, name) = decode().map_err(Error::decoding("account"))?;
     tx.execute_one(&CHANGE, &[&account, &new.as_str()]).await?;
@@ -139,4 +154,5 @@ pub async fn sweep(tx: &Tx, count: usize) -> Result<u64, Error> {
     Ok(tx.execute(&SWEEP, &[&limit(count)]).await?)
 }
 
-pub(crate) static STATEMENTS: &[&Statement] = &[&BEGIN, &IS_OPEN, &TAKE, &CHANGE, &FORGET, &SWEEP];
+pub(crate) static STATEMENTS: &[&Statement] =
+    &[&BEGIN, &IS_OPEN, &LOCK, &TAKE, &CHANGE, &FORGET, &SWEEP];

@@ -12,7 +12,7 @@ pub(crate) use change::STATEMENTS as CHANGE_STATEMENTS;
 pub(crate) use removal::STATEMENTS as REMOVAL_STATEMENTS;
 pub(crate) use row::STATEMENTS as ROW_STATEMENTS;
 
-use crate::access::{Access, access_columns, access_from};
+use crate::access::{Access, access_columns, access_from, account, decision};
 use crate::statements::statement;
 use crate::{Error, NamespaceId, Principal, RepositoryId, read_only};
 use portolan_oci::RepositoryName;
@@ -81,6 +81,56 @@ pub async fn lock(tx: &Tx, path: &RepositoryName, principal: &Principal) -> Resu
     let decoding = Error::decoding("repository");
     read_only::refused(row.try_get(Access::COLUMNS).map_err(&decoding)?)?;
     Access::decode(&row, 0).map_err(decoding)
+}
+
+static HOLD_NAMESPACE: Statement = statement!(
+    "repositories.hold_namespace",
+    [TEXT, INT8, INT8, INT8],
+    concat!(
+        "SELECT d.may_create
+         FROM (VALUES ($1::text, $2::bigint, $3::bigint, $4::bigint))
+             AS k(namespace, account_id, generation, credential_id)",
+        account!(),
+        "
+         LEFT JOIN LATERAL (
+             SELECT namespace.owner_account_id, namespace.mode
+             FROM namespace
+             WHERE namespace.name = k.namespace
+             LIMIT 1
+             FOR KEY SHARE
+         ) n ON true
+         -- There is none yet.
+         CROSS JOIN (
+             VALUES (NULL::bigint, NULL::text, NULL::text, NULL::bigint)
+         ) AS r(id, visibility, mode, mirror_account_id)",
+        decision!(),
+    ),
+);
+
+/// Holds the namespace that a repository shall be made in, and decides again whether the principal may: since [`lock`] decided,
+/// which holds no namespace, it may have ended with its owner, and another have come by its name.
+///
+/// # Errors
+/// [`Error::Contended`] where he may no longer: whoever runs the transaction again hears why.
+pub async fn hold_namespace(
+    tx: &Tx,
+    path: &RepositoryName,
+    principal: &Principal,
+) -> Result<(), Error> {
+    let (account, generation, credential) = principal.parameters();
+    let row = tx
+        .query_one(
+            &HOLD_NAMESPACE,
+            &[&path.namespace(), &account, &generation, &credential],
+        )
+        .await?;
+    let table = "namespace";
+    let may_create: bool = row.try_get(0).map_err(Error::decoding(table))?;
+    if may_create {
+        Ok(())
+    } else {
+        Err(Error::Contended { table })
+    }
 }
 
 static FIND_NAMESPACE: Statement = statement!(
@@ -234,6 +284,7 @@ pub async fn set_visibility(
 
 pub(crate) static STATEMENTS: &[&Statement] = &[
     &LOCK,
+    &HOLD_NAMESPACE,
     &FIND_NAMESPACE,
     &INSERT_ORGANIZATION,
     &INSERT_NAMESPACE,

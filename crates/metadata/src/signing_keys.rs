@@ -140,7 +140,9 @@ pub async fn all(db: &impl Read) -> Result<Vec<KeyRow>, Error> {
 
 /// The same, and nobody else changes one until this transaction has ended.
 pub async fn lock(tx: &Tx) -> Result<Vec<KeyRow>, Error> {
-    decoded(&tx.query(&LOCK, &[]).await?)
+    tx.query(&LOCK, &[]).await?;
+    // Whoever was waited for may have made one, which the statement that waited does not see.
+    all(tx).await
 }
 
 fn decoded(rows: &[tokio_postgres::Row]) -> Result<Vec<KeyRow>, Error> {

@@ -5,7 +5,7 @@ use crate::{Caller, Error, Registry, authorize};
 use portolan_auth::Action;
 use portolan_metadata::{RepositoryId, audit, repositories};
 use portolan_oci::RepositoryName;
-use portolan_pg::Tx;
+use portolan_pg::{Router, Tx};
 
 /// How often a whole transaction is run before the client hears 503: deadlocks (40P01) and lost
 /// references (23503) resolve at the second run unless the rows are in constant dispute.
@@ -32,14 +32,46 @@ impl Attempts {
     }
 }
 
+/// Ends one attempt of a write: commits what succeeded and waits for the barrier, rolls back what failed.
+///
+/// `None` asks the caller for another attempt in a new transaction. (A loop in each caller and
+/// not a closure here: the future of a borrowing async closure cannot be shown to be `Send`.)
+///
+/// Cancel safety: dropped before the COMMIT was sent, the transaction rolls back; dropped after,
+/// it may be committed but nobody was told so.
+pub(crate) async fn conclude<T>(
+    router: &Router,
+    tx: Tx,
+    outcome: Result<T, Error>,
+    acknowledge: Acknowledge,
+    attempts: &mut Attempts,
+) -> Result<Option<T>, Error> {
+    let failure = match outcome {
+        Ok(done) => match tx.commit().await {
+            Ok(committed) => {
+                if acknowledge == Acknowledge::WhenVisible {
+                    router.acknowledge(committed).await?;
+                }
+                return Ok(Some(done));
+            }
+            Err(cause) => Error::from(cause),
+        },
+        Err(failure) => {
+            // The failure is the answer; a connection that cannot roll back is closed by the pool.
+            let _ = tx.rollback().await;
+            failure
+        }
+    };
+    attempts.0 -= 1;
+    if attempts.0 > 0 && failure.is_retryable() {
+        Ok(None)
+    } else {
+        Err(failure.given_up())
+    }
+}
+
 impl Registry {
-    /// Ends one attempt of a write: commits what succeeded and waits for the barrier, rolls back what failed.
-    ///
-    /// `None` asks the caller for another attempt in a new transaction. (A loop in each caller and
-    /// not a closure here: the future of a borrowing async closure cannot be shown to be `Send`.)
-    ///
-    /// Cancel safety: dropped before the COMMIT was sent, the transaction rolls back; dropped after,
-    /// it may be committed but nobody was told so.
+    /// [`conclude`], of this registry's writes.
     pub(crate) async fn conclude<T>(
         &self,
         tx: Tx,
@@ -47,28 +79,7 @@ impl Registry {
         acknowledge: Acknowledge,
         attempts: &mut Attempts,
     ) -> Result<Option<T>, Error> {
-        let failure = match outcome {
-            Ok(done) => match tx.commit().await {
-                Ok(committed) => {
-                    if acknowledge == Acknowledge::WhenVisible {
-                        self.router().acknowledge(committed).await?;
-                    }
-                    return Ok(Some(done));
-                }
-                Err(cause) => Error::from(cause),
-            },
-            Err(failure) => {
-                // The failure is the answer; a connection that cannot roll back is closed by the pool.
-                let _ = tx.rollback().await;
-                failure
-            }
-        };
-        attempts.0 -= 1;
-        if attempts.0 > 0 && failure.is_retryable() {
-            Ok(None)
-        } else {
-            Err(failure.given_up())
-        }
+        conclude(self.router(), tx, outcome, acknowledge, attempts).await
     }
 }
 
@@ -84,6 +95,7 @@ pub(crate) async fn lock_for_push(
     if let Some(repository) = access.repository {
         return Ok(repository);
     }
+    repositories::hold_namespace(tx, name, &caller.principal).await?;
     let ensured = repositories::ensure(tx, name, &caller.principal).await?;
     if ensured.made {
         let mut changes = Changes::of(name, ensured.id);

@@ -5,12 +5,15 @@
 //! from having ended before.
 
 use crate::admin::with_database;
+use crate::config;
 use crate::output::{self, Format};
 use anyhow::{Context as _, bail};
+use portolan_metadata::audit::{self, Actor, Change};
 use portolan_metadata::read_only::{self, ReadOnly};
 use portolan_metadata::sessions::{self, OpenTransaction};
-use portolan_pg::Router;
+use portolan_pg::{Router, Tx};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -73,6 +76,7 @@ fn message(text: &str) -> Result<String, String> {
 async fn on(router: &Router, message: Option<&str>, wait: Duration) -> anyhow::Result<()> {
     let tx = router.begin().await?;
     read_only::switch_on(&tx, message).await?;
+    told(&tx, json!({ "to": "on", "message": message })).await?;
     // Only writers ask, and they ask the primary: no barrier.
     let _committed = tx.commit().await?;
     until_obeyed(router, wait).await?;
@@ -81,6 +85,13 @@ async fn on(router: &Router, message: Option<&str>, wait: Duration) -> anyhow::R
         "read-only mode is on: every process refuses changes"
     )?;
     Ok(())
+}
+
+/// Writes the switch into the audit log.
+async fn told(tx: &Tx, detail: Value) -> anyhow::Result<()> {
+    let actor = Actor::command_line(config::operator());
+    let change = Change::of("registry.read_only", "registry").with(detail);
+    Ok(audit::record(tx, &actor, &change).await?)
 }
 
 /// Waits until every transaction that is open now has ended.
@@ -139,6 +150,9 @@ async fn off(router: &Router) -> anyhow::Result<()> {
     let before = read_only::current(&router.read_primary().await?).await?;
     let tx = router.begin().await?;
     read_only::switch_off(&tx).await?;
+    if before.is_some() {
+        told(&tx, json!({ "to": "off" })).await?;
+    }
     let _committed = tx.commit().await?;
     let line = match before {
         Some(_) => "read-only mode is off: changes are taken",

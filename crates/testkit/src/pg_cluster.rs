@@ -190,9 +190,19 @@ impl PgCluster {
 
     /// Creates a copy of the database `template`, to which nobody may be connected.
     pub async fn create_database_from(&self, template: &str) -> TestDatabase {
+        self.create(&format!("TEMPLATE \"{template}\"")).await
+    }
+
+    /// Creates an empty database of another locale than the cluster's, which is `C`.
+    pub async fn create_database_of(&self, locale: &str) -> TestDatabase {
+        self.create(&format!("TEMPLATE template0 LOCALE '{locale}'"))
+            .await
+    }
+
+    async fn create(&self, like: &str) -> TestDatabase {
         let number = self.databases.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{number}");
-        database::create(&self.primary, &name, template).await;
+        database::create(&self.primary, &name, like).await;
         TestDatabase::new(&self.primary, name)
     }
 

@@ -192,6 +192,11 @@ impl IdToken {
         Ok(())
     }
 
+    /// When it was made; `None` where it does not say so, which a person's must.
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        self.moment("iat").ok().flatten()
+    }
+
     /// Who has made it.
     pub fn issuer(&self) -> &str {
         &self.issuer

@@ -7,6 +7,9 @@ use std::sync::Arc;
 /// The longest name, in bytes: that of the longest repository name, whose first segment it can be.
 const MAX_LEN: usize = 255;
 
+/// The namespace that clients ask for where a repository's name has one segment: `alpine` is `library/alpine`.
+const DEFAULT_NAMESPACE: &str = "library";
+
 /// The name of a user, an organization (`acme`) or a robot (`acme+ci`).
 ///
 /// A user's or organization's follows the grammar of one segment of a repository's name (distribution-spec, "Pulling
@@ -31,6 +34,11 @@ impl AccountName {
     /// Whether it is a robot's.
     pub fn is_robot(&self) -> bool {
         self.0.contains('+')
+    }
+
+    /// Whether nobody gets it for the asking: whoever had it would answer for every image that is called by one word.
+    pub fn is_reserved(&self) -> bool {
+        *self.0 == *DEFAULT_NAMESPACE
     }
 
     /// The name of the user or organization that a robot belongs to.

@@ -10,13 +10,16 @@ use portolan_pg::{Read as _, Statement, Tx};
 static SET_EMAIL: Statement = statement!(
     "accounts.set_email",
     [INT8, TEXT],
-    "UPDATE account SET email = $2, email_verified = false WHERE account.id = $1",
+    // What was sent to the old address shows nothing of the new one, and its reader may be why it was changed.
+    "WITH mails AS (DELETE FROM recovery WHERE recovery.account_id = $1)
+     UPDATE account SET email = $2, email_verified = false WHERE account.id = $1",
 );
 
 /// The index that lets no two accounts have one address.
 const EMAIL_INDEX: &str = "account_email";
 
-/// Sets or takes a user's address, which nobody has shown to be his yet. The account is locked.
+/// Sets or takes a user's address, which nobody has shown to be his yet, and ends the mails that went to the one before.
+/// The account is locked.
 ///
 /// # Errors
 /// [`Refused::EmailTaken`], after which the transaction can only be rolled back.

@@ -22,7 +22,7 @@ static INSERT: Statement = statement!(
      ON CONFLICT (provider, group_name, team_id) DO NOTHING",
 );
 
-/// Lets a team that is held follow a group. False: it does already.
+/// Lets a team that is locked follow a group. False: it does already.
 pub async fn add_group(tx: &Tx, team: TeamId, group: &Group) -> Result<bool, Error> {
     Ok(tx
         .execute(&INSERT, &[&team, &group.provider, &group.name])
@@ -37,12 +37,32 @@ static DELETE: Statement = statement!(
      WHERE team_group.team_id = $1 AND team_group.provider = $2 AND team_group.group_name = $3",
 );
 
-/// Lets a team follow a group no longer. Its members stay until they log in again. False: it did not.
-pub async fn remove_group(tx: &Tx, team: TeamId, group: &Group) -> Result<bool, Error> {
-    Ok(tx
+// A statement of its own, to see those who were coming while the group went.
+static DELETE_MEMBERS: Statement = statement!(
+    "teams.remove_group_members",
+    [INT8, TEXT],
+    "DELETE FROM membership
+     WHERE membership.team_id = $1 AND membership.provider = $2
+         AND NOT EXISTS (
+             SELECT FROM team_group WHERE team_group.team_id = $1 AND team_group.provider = $2
+         )",
+);
+
+/// Lets a team that is locked follow a group no longer; returns how many members went with it. `None`: it did not follow it.
+///
+/// They go where it was the last group of its provider: then nothing else has put them there. Where the team follows
+/// another, who is in that one is known at their logins alone, and they stay until then.
+pub async fn remove_group(tx: &Tx, team: TeamId, group: &Group) -> Result<Option<u64>, Error> {
+    let gone = tx
         .execute(&DELETE, &[&team, &group.provider, &group.name])
-        .await?
-        == 1)
+        .await?;
+    if gone == 0 {
+        return Ok(None);
+    }
+    let members = tx
+        .execute(&DELETE_MEMBERS, &[&team, &group.provider])
+        .await?;
+    Ok(Some(members))
 }
 
 static LIST: Statement = statement!(
@@ -70,4 +90,4 @@ pub async fn list_groups(db: &impl Read, team: TeamId, rows: usize) -> Result<Ve
         .map_err(Error::decoding("team_group"))
 }
 
-pub(crate) static STATEMENTS: &[&Statement] = &[&INSERT, &DELETE, &LIST];
+pub(crate) static STATEMENTS: &[&Statement] = &[&INSERT, &DELETE, &DELETE_MEMBERS, &LIST];

@@ -191,6 +191,30 @@ async fn changes_that_are_made_meanwhile_lose_nothing() {
 }
 
 #[tokio::test]
+async fn who_reads_meanwhile_misses_nothing_that_is_moved() {
+    let db = Db::new().await;
+    let change = Change::of("test.make", "x");
+    db.write(async |tx| audit::record(tx, &Actor::system("test"), &change).await)
+        .await;
+    let maker = db.begin().await;
+    assert!(audit::make_month(&maker, 0).await.unwrap());
+    let router = db.router.clone();
+    let reader = aside(async move {
+        let reader = router.read_list();
+        let all = Filter::default();
+        audit::search(&reader, &all, None, 9).await.unwrap().len()
+    });
+    until("the reader waits", async || {
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        db.number(waits).await == 1
+    })
+    .await;
+    let _committed = maker.commit().await.unwrap();
+    assert_eq!(reader.await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_role_that_owns_nothing_makes_and_drops_months_once_it_may() {
     let db = Db::new().await;
     let role = format!("serves_{}", db.database.name());

@@ -222,17 +222,45 @@ async fn groups_are_followed_once_each() {
         );
     }
     let gone = group("corp", "b");
-    assert!(
-        db.write(async |tx| teams::remove_group(tx, id, &gone).await)
-            .await
-    );
-    assert!(
-        !db.write(async |tx| teams::remove_group(tx, id, &gone).await)
-            .await
-    );
+    for went in [Some(0), None] {
+        let removed = db.write(async |tx| teams::remove_group(tx, id, &gone).await);
+        assert_eq!(removed.await, went);
+    }
     let reader = db.router.read_list();
     assert_eq!(
         teams::list_groups(&reader, id, 9).await.unwrap(),
         [group("corp", "a"), group("other", "a")]
     );
+}
+
+#[tokio::test]
+async fn who_came_by_a_group_goes_with_the_last_one_of_its_provider() {
+    let db = Db::new().await;
+    let id = make(&db, "acme/dev", TeamRole::Admin).await;
+    let group = |name: &str| Group {
+        provider: "corp".to_owned(),
+        name: name.to_owned(),
+    };
+    let (dev, ops) = (group("dev"), group("ops"));
+    for group in [&dev, &ops] {
+        db.write(async |tx| teams::add_group(tx, id, group).await)
+            .await;
+    }
+    for (name, provider) in [("alice", "'corp'"), ("bob", "'other'"), ("carol", "NULL")] {
+        let account = user(&db, name, false).await.account().unwrap();
+        db.run(&format!(
+            "INSERT INTO membership (account_id, team_id, provider) VALUES ({account}, {id}, {provider})"
+        ))
+        .await;
+    }
+    let remove = async |group: &Group| {
+        let removed = db.write(async |tx| teams::remove_group(tx, id, group).await);
+        removed.await
+    };
+    assert_eq!(remove(&dev).await, Some(0), "she may be in the other one");
+    assert_eq!(remove(&ops).await, Some(1));
+    let reader = db.router.read_list();
+    let left = teams::list_members(&reader, id, None, 9).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|member| member.name.as_str()).collect();
+    assert_eq!(left, ["bob", "carol"], "neither is that provider's");
 }

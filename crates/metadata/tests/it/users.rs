@@ -1,9 +1,12 @@
 //! What changes of users and organizations, and who must be left.
 
 use crate::access::user;
-use crate::support::{Db, aside, commit};
+use crate::support::{Db, aside, commit, router};
 use portolan_metadata::accounts::{self, AccountKind, AccountName, Superuser};
-use portolan_metadata::{Error, Noun, Refused};
+use portolan_metadata::credentials::SecretHash;
+use portolan_metadata::{Error, Noun, Refused, external_identities, migrate, recovery};
+use portolan_testkit::pg_cluster::PgCluster;
+use std::time::Duration;
 
 fn name(text: &str) -> AccountName {
     text.parse().unwrap()
@@ -53,6 +56,36 @@ async fn an_address_is_one_accounts_whatever_its_case() {
     );
     db.write(async |tx| set(tx, "bob", Some("alice@EXAMPLE.com")).await)
         .await;
+}
+
+/// Where the database's own locale knows more letters than the index does: there KELVIN SIGN is a capital `k`.
+#[tokio::test]
+async fn nobody_has_anothers_address_by_letters_that_some_locale_takes_for_the_same() {
+    let database = PgCluster::shared().create_database_of("C.UTF-8").await;
+    migrate::up(database.url()).await.unwrap();
+    let router = router(&database, 2);
+    let sql = database.session().await;
+    sql.batch_execute(
+        "INSERT INTO account (kind, name, email, email_verified, password_hash)
+         VALUES ('user', 'kim', 'Kim@example.com', true, 'hash')",
+    )
+    .await
+    .unwrap();
+    let folded = sql.query_one("SELECT lower(U&'\\212A') = 'k'", &[]);
+    assert!(
+        folded.await.unwrap().get::<_, bool>(0),
+        "it is one of those"
+    );
+    let tx = router.begin().await.unwrap();
+    for (address, is_hers) in [("kIM@example.com", true), ("\u{212a}im@example.com", false)] {
+        let found = external_identities::lock_by_email(&tx, address).await;
+        assert_eq!(found.unwrap().is_some(), is_hers, "{address}");
+        let secret = SecretHash::new([u8::from(is_hers); 32]);
+        let begun = recovery::begin(&tx, address, &secret, Duration::from_hours(1), 3).await;
+        assert_eq!(begun.unwrap().is_some(), is_hers, "{address}");
+    }
+    tx.rollback().await.unwrap();
+    router.close().await;
 }
 
 #[tokio::test]

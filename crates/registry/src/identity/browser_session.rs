@@ -16,11 +16,14 @@ impl Identity {
         lifetime: Duration,
         hash: &SessionHash,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        browser_sessions::insert(&tx, person.account, person.generation, lifetime, hash).await?;
-        let change = Change::of("session.begin", person.name.as_str());
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            browser_sessions::insert(&tx, person.account, person.generation, lifetime, hash)
+                .await?;
+            let change = Change::of("session.begin", person.name.as_str());
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Whose session it is; `None` where it has ended.
@@ -36,11 +39,13 @@ impl Identity {
         session: &SessionRow,
         hash: &SessionHash,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        if browser_sessions::delete(&tx, hash).await? {
-            let change = Change::of("session.end", session.name.as_str());
-            audit::record(&tx, actor, &change).await?;
-        }
-        self.finish(tx).await
+        self.change(|tx| async move {
+            if browser_sessions::delete(&tx, hash).await? {
+                let change = Change::of("session.end", session.name.as_str());
+                audit::record(&tx, actor, &change).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 }

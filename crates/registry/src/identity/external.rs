@@ -3,15 +3,17 @@
 //! Nobody becomes an account that is there already by having its name or its address, but for an address that both
 //! sides have verified, where the operator wants that for this provider.
 
-use super::{Actor, Identity};
+use super::{Actor, Identity, replaced};
+use crate::transaction::{Acknowledge, Attempts, conclude};
 use crate::{Error, Freshness};
 use portolan_metadata::Refused;
-use portolan_metadata::accounts::{self, AccountName};
+use portolan_metadata::accounts::{self, AccountName, Superuser};
 use portolan_metadata::audit::{self, Change};
 use portolan_metadata::external_identities::{self, PersonRow};
 use portolan_pg::Tx;
 use serde_json::json;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 /// What a provider says of somebody who has proven to it who he is.
 #[derive(Debug, Clone)]
@@ -28,6 +30,16 @@ pub struct ExternalPerson {
     pub groups: Option<Vec<String>>,
     /// Whether his groups make him a superuser; `None`: that is no provider's to say.
     pub superuser: Option<bool>,
+    /// When the provider said all this.
+    pub told_at: SystemTime,
+}
+
+impl ExternalPerson {
+    /// Whether something has followed already from what the provider said later: an ID token is good for hours, and whoever
+    /// keeps one from before shall not come back into a team that he has left since.
+    fn is_outdated(&self, row: &PersonRow) -> bool {
+        row.told_at.is_some_and(|later| self.told_at < later)
+    }
 }
 
 /// What becomes of those whom nobody knows yet.
@@ -89,12 +101,7 @@ pub enum SignIn {
 enum Found {
     Person(PersonRow),
     Refused(SignInRefusal),
-    /// Somebody else made it meanwhile.
-    Raced,
 }
-
-/// Two who come at once for the first time: the second finds what the first has made.
-const ATTEMPTS: usize = 3;
 
 impl Identity {
     /// The account of somebody, made by policy where there is none, in the teams that his groups stand for.
@@ -120,33 +127,33 @@ impl Identity {
                         .await?
                 }
             };
-            if settled
+            let settled = settled
                 && person
                     .superuser
-                    .is_none_or(|wanted| wanted == row.superuser)
-            {
+                    .is_none_or(|wanted| wanted == row.superuser);
+            if settled || person.is_outdated(&row) {
                 let freshness = Freshness::of(&reader);
                 return Ok(SignIn::As(Person { row, freshness }));
             }
         }
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::new();
+        loop {
             let tx = self.begin().await?;
-            match change(&tx, person, sign_up, from).await? {
-                Found::Person(row) => {
-                    self.finish(tx).await?;
-                    let freshness = Freshness::Current;
-                    return Ok(SignIn::As(Person { row, freshness }));
-                }
-                Found::Refused(refusal) => {
+            let outcome = match change(&tx, person, sign_up, from).await {
+                Ok(Found::Refused(refusal)) => {
+                    // What was made on the way to it goes too.
                     tx.rollback().await?;
                     return Ok(SignIn::Refused(refusal));
                 }
-                Found::Raced => tx.rollback().await?,
+                Ok(Found::Person(row)) => Ok(row),
+                Err(failure) => Err(failure),
+            };
+            let visible = Acknowledge::WhenVisible;
+            if let Some(row) = conclude(&self.router, tx, outcome, visible, &mut attempts).await? {
+                let freshness = Freshness::Current;
+                return Ok(SignIn::As(Person { row, freshness }));
             }
         }
-        Err(Error::Metadata(portolan_metadata::Error::Contended {
-            table: "external_identity",
-        }))
     }
 }
 
@@ -164,15 +171,20 @@ async fn change(
         Some(row) => row,
         None => match introduce(tx, person, sign_up, from).await? {
             Found::Person(row) => row,
-            other => return Ok(other),
+            refused @ Found::Refused(_) => return Ok(refused),
         },
     };
     if !row.active {
         return Ok(Found::Refused(SignInRefusal::Disabled));
     }
+    if person.is_outdated(&row) {
+        return Ok(Found::Person(row));
+    }
     let actor = actor(&row, from);
+    let mut followed = false;
     if let Some(groups) = &person.groups {
         let moves = external_identities::follow_groups(tx, row.account, provider, groups).await?;
+        followed |= !moves.is_empty();
         for moved in moves {
             let action = if moved.joined {
                 "team.add_member"
@@ -180,16 +192,34 @@ async fn change(
                 "team.remove_member"
             };
             let detail = json!({ "member": row.name.as_str(), "provider": provider });
-            audit::record(tx, &actor, &Change::of(action, &moved.path).with(detail)).await?;
+            let change = Change {
+                namespace: moved.namespace,
+                detail,
+                ..Change::of(action, &moved.path)
+            };
+            audit::record(tx, &actor, &change).await?;
         }
     }
     if let Some(superuser) = person.superuser
         && (superuser || may_fall)
         && external_identities::set_superuser(tx, row.account, superuser).await?
     {
-        let detail = json!({ "superuser": superuser, "provider": provider });
-        let change = Change::of("user.set_superuser", row.name.as_str()).with(detail);
+        let word = |superuser| {
+            if superuser {
+                Superuser::On
+            } else {
+                Superuser::Off
+            }
+            .as_str()
+        };
+        let mut detail = replaced(word(!superuser), word(superuser));
+        detail["provider"] = json!(provider);
+        let change = Change::of("user.superuser", row.name.as_str()).with(detail);
         audit::record(tx, &actor, &change).await?;
+        followed = true;
+    }
+    if followed {
+        external_identities::tell(tx, provider, subject, person.told_at).await?;
     }
     Ok(Found::Person(row))
 }
@@ -231,6 +261,9 @@ async fn introduce(
             let Some(name) = person.name.as_ref().filter(|name| !name.is_robot()) else {
                 return Ok(Found::Refused(SignInRefusal::NameUnusable));
             };
+            if name.is_reserved() {
+                return Ok(Found::Refused(SignInRefusal::NameTaken));
+            }
             match external_identities::make_user(tx, name, person.email.as_deref()).await {
                 Ok(row) => (row, "user.create"),
                 Err(portolan_metadata::Error::NameTaken) => {
@@ -240,8 +273,11 @@ async fn introduce(
             }
         }
     };
-    if !external_identities::insert(tx, row.account, provider, subject).await? {
-        return Ok(Found::Raced);
+    if !external_identities::insert(tx, row.account, provider, subject, person.told_at).await? {
+        // Somebody else came as the same person at the same time: the next attempt finds what that one made.
+        return Err(Error::Metadata(portolan_metadata::Error::Contended {
+            table: "external_identity",
+        }));
     }
     let detail = json!({ "provider": provider, "subject": subject });
     let change = Change::of(action, row.name.as_str()).with(detail);

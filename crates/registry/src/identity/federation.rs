@@ -1,10 +1,10 @@
 //! The rules by which machines' ID tokens stand for robots.
 
+use super::robots::record;
 use super::{Actor, Identity};
 use crate::{Error, Freshness};
 use portolan_auth::{FederationRule, Pattern, PatternError};
 use portolan_metadata::accounts::AccountName;
-use portolan_metadata::audit::{self, Change};
 use portolan_metadata::federation::{self, LockedRobot, NewRule, RULES_MAX, RuleRow};
 use portolan_metadata::{AccountId, Noun, Refused};
 use portolan_pg::Tx;
@@ -65,31 +65,31 @@ impl Identity {
         robot: &AccountName,
         rule: &FederationRule,
     ) -> Result<i64, Error> {
-        let tx = self.begin().await?;
-        let locked = locked(&tx, robot).await?;
-        if usize::try_from(locked.rules).is_ok_and(|rules| rules >= RULES_MAX) {
-            return Err(Error::Refused(Refused::TooManyRules));
-        }
-        let patterns = rule.claims.iter();
-        let claims: Map<String, Value> = patterns
-            .map(|(name, pattern)| (name.clone(), pattern.as_str().into()))
-            .collect();
-        let new = NewRule {
-            issuer: &rule.issuer,
-            audience: &rule.audience,
-            subject: rule.subject.as_str(),
-            claims: Value::Object(claims),
-        };
-        let id = federation::insert(&tx, locked.account, &new).await?;
-        let detail = json!({ "rule": id, "issuer": new.issuer, "audience": new.audience,
+        self.change(|tx| async move {
+            let locked = locked(&tx, robot).await?;
+            if usize::try_from(locked.rules).is_ok_and(|rules| rules >= RULES_MAX) {
+                return Err(Error::Refused(Refused::TooManyRules));
+            }
+            let patterns = rule.claims.iter();
+            let claims: Map<String, Value> = patterns
+                .map(|(name, pattern)| (name.clone(), pattern.as_str().into()))
+                .collect();
+            let new = NewRule {
+                issuer: &rule.issuer,
+                audience: &rule.audience,
+                subject: rule.subject.as_str(),
+                claims: Value::Object(claims),
+            };
+            let id = federation::insert(&tx, locked.account, &new).await?;
+            let detail = json!({ "rule": id, "issuer": new.issuer, "audience": new.audience,
             "subject": new.subject, "claims": new.claims });
-        let change = Change::of("robot.add_rule", robot.as_str()).with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
-        Ok(id)
+            record(&tx, actor, "robot.add_rule", robot, detail).await?;
+            Ok(id)
+        })
+        .await
     }
 
-    /// Takes a robot's rule away. Tokens that were given for it last to their end.
+    /// Takes a robot's rule away; what was given for it, and all other tokens of the robot, end at once.
     ///
     /// # Errors
     /// [`Refused::Missing`]
@@ -99,14 +99,15 @@ impl Identity {
         robot: &AccountName,
         rule: i64,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let locked = locked(&tx, robot).await?;
-        if !federation::delete(&tx, locked.account, rule).await? {
-            return Err(Error::Refused(Refused::missing(Noun::Rule, rule)));
-        }
-        let change = Change::of("robot.remove_rule", robot.as_str()).with(json!({ "rule": rule }));
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let locked = locked(&tx, robot).await?;
+            if !federation::delete(&tx, locked.account, rule).await? {
+                return Err(Error::Refused(Refused::missing(Noun::Rule, rule)));
+            }
+            let detail = json!({ "rule": rule });
+            record(&tx, actor, "robot.remove_rule", robot, detail).await
+        })
+        .await
     }
 }
 

@@ -243,7 +243,10 @@ async fn publish(
 ) -> Result<Rotation, Error> {
     let (key, sealed) = generate(policy, random)?;
     let kid = key.id().to_string();
-    signing_keys::insert_next(tx, &kid, &sealed).await?;
+    if !signing_keys::insert_next(tx, &kid, &sealed).await? {
+        let table = "signing_key";
+        return Err(portolan_metadata::Error::Contended { table }.into());
+    }
     let job = NewJob {
         kind: ROTATE_KEYS,
         key: "",

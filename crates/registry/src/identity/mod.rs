@@ -35,10 +35,12 @@ pub use robots::RobotRow;
 pub use tokens::{TokenRow, TokenToMake};
 
 use crate::Error;
+use crate::transaction::{Acknowledge, Attempts, conclude};
 use portolan_metadata::read_only;
 use portolan_pg::{Reader, Router, Tx};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The way to change who there is; cheap to clone.
 #[derive(Debug, Clone)]
@@ -55,6 +57,32 @@ impl Identity {
     /// Someone to ask for what is listed and shown, everything acknowledged before included.
     pub(crate) fn reader(&self) -> Reader {
         self.router.read_list()
+    }
+
+    /// Makes a change: begins, refuses it in read-only mode, does `work`, commits, and waits until every process sees it.
+    /// All of that once more, as for pushes, where Postgres asks for it: two changes that need the same rows in different
+    /// orders are no failure of either.
+    ///
+    /// `work` shares the transaction and borrows nothing of this future, which could not be shown to be `Send` otherwise.
+    ///
+    /// Cancel safety: dropped, it may have been committed, and nobody was told so.
+    async fn change<T, F>(&self, work: impl Fn(Arc<Tx>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut attempts = Attempts::new();
+        loop {
+            let tx = Arc::new(self.router.begin().await?);
+            let outcome = match read_only::refuse_writes(&tx).await {
+                Ok(()) => work(Arc::clone(&tx)).await,
+                Err(refusal) => Err(refusal.into()),
+            };
+            let tx = Arc::into_inner(tx).expect("the work is over, and its share gone");
+            let visible = Acknowledge::WhenVisible;
+            if let Some(done) = conclude(&self.router, tx, outcome, visible, &mut attempts).await? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Begins a change, which read-only mode refuses.

@@ -25,13 +25,15 @@ impl Identity {
         name: &AccountName,
         description: &str,
     ) -> Result<AccountId, Error> {
-        let tx = self.begin().await?;
-        let id = accounts::create_organization(&tx, name, description).await?;
-        let namespace = namespaces::find(&tx, name).await?;
-        let change = Change::of("organization.create", name.as_str()).in_namespace(namespace.id);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
-        Ok(id)
+        self.change(|tx| async move {
+            let id = accounts::create_organization(&tx, name, description).await?;
+            let namespace = namespaces::find(&*tx, name).await?;
+            let change =
+                Change::of("organization.create", name.as_str()).in_namespace(namespace.id);
+            audit::record(&tx, actor, &change).await?;
+            Ok(id)
+        })
+        .await
     }
 
     /// Sets what is said about an organization.
@@ -44,15 +46,17 @@ impl Identity {
         name: &AccountName,
         description: &str,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let organization = accounts::lock(&tx, name, AccountKind::Organization).await?;
-        accounts::describe(&tx, organization.id, description).await?;
-        let change = Change {
-            namespace: organization.namespace,
-            ..Change::of("organization.describe", name.as_str())
-        };
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let organization = accounts::lock(&tx, name, AccountKind::Organization).await?;
+            accounts::describe(&tx, organization.id, description).await?;
+            let change = Change {
+                namespace: organization.namespace,
+                ..Change::of("organization.describe", name.as_str())
+            };
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Sets whether anything in a namespace may change.
@@ -65,14 +69,16 @@ impl Identity {
         name: &AccountName,
         mode: NamespaceMode,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let namespace = namespaces::lock(&tx, name).await?;
-        namespaces::set_mode(&tx, namespace.id, mode).await?;
-        let change = Change::of("namespace.mode", name.as_str())
-            .in_namespace(namespace.id)
-            .with(replaced(namespace.mode.as_str(), mode.as_str()));
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let namespace = namespaces::lock(&tx, name).await?;
+            namespaces::set_mode(&tx, namespace.id, mode).await?;
+            let change = Change::of("namespace.mode", name.as_str())
+                .in_namespace(namespace.id)
+                .with(replaced(namespace.mode.as_str(), mode.as_str()));
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// The namespace of that name.
@@ -93,19 +99,21 @@ impl Identity {
         namespace: &AccountName,
         new: &DefaultPermission,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let row = namespaces::lock(&tx, namespace).await?;
-        default_permissions::set(&tx, &row, new).await?;
-        let detail = json!({
-            "holder": new.holder.to_string(),
-            "creator": new.creator.as_ref().map(AccountName::as_str),
-            "role": new.role.as_str(),
-        });
-        let change = Change::of("default_permission.set", namespace.as_str())
-            .in_namespace(row.id)
-            .with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let row = namespaces::lock(&tx, namespace).await?;
+            default_permissions::set(&tx, &row, new).await?;
+            let detail = json!({
+                "holder": new.holder.to_string(),
+                "creator": new.creator.as_ref().map(AccountName::as_str),
+                "role": new.role.as_str(),
+            });
+            let change = Change::of("default_permission.set", namespace.as_str())
+                .in_namespace(row.id)
+                .with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Lets new repositories of a namespace give a right no longer.
@@ -119,21 +127,23 @@ impl Identity {
         creator: Option<&AccountName>,
         holder: &Holder,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let row = namespaces::lock(&tx, namespace).await?;
-        if !default_permissions::remove(&tx, &row, creator, holder).await? {
-            let missing = Refused::missing(Noun::DefaultPermission, holder);
-            return Err(Error::Refused(missing));
-        }
-        let detail = json!({
-            "holder": holder.to_string(),
-            "creator": creator.map(AccountName::as_str),
-        });
-        let change = Change::of("default_permission.remove", namespace.as_str())
-            .in_namespace(row.id)
-            .with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let row = namespaces::lock(&tx, namespace).await?;
+            if !default_permissions::remove(&tx, &row, creator, holder).await? {
+                let missing = Refused::missing(Noun::DefaultPermission, holder);
+                return Err(Error::Refused(missing));
+            }
+            let detail = json!({
+                "holder": holder.to_string(),
+                "creator": creator.map(AccountName::as_str),
+            });
+            let change = Change::of("default_permission.remove", namespace.as_str())
+                .in_namespace(row.id)
+                .with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// The first thousand default permissions of a namespace.

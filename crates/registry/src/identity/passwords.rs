@@ -20,13 +20,15 @@ impl Identity {
         generation: i64,
         new: &PasswordHash,
     ) -> Result<(), Error> {
-        let new = StoredPassword::new(new.as_str());
-        let tx = self.begin().await?;
-        let Some(name) = passwords::change(&tx, account, generation, &new).await? else {
-            return Err(Error::CredentialsVoid);
-        };
-        audit::record(&tx, actor, &Change::of("user.change_password", &name)).await?;
-        self.finish(tx).await
+        let new = &StoredPassword::new(new.as_str());
+        self.change(|tx| async move {
+            let Some(name) = passwords::change(&tx, account, generation, new).await? else {
+                return Err(Error::CredentialsVoid);
+            };
+            audit::record(&tx, actor, &Change::of("user.change_password", &name)).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Keeps the same password in another form, if it is still the same. Nothing changes for anybody, so the log is told

@@ -24,16 +24,18 @@ impl Identity {
         holder: &Holder,
         role: Granted,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let repository = repositories::lock_for_change(&tx, name).await?;
-        let before = permissions::set(&tx, &repository, holder, role).await?;
-        let mut detail = replaced(before.map(Granted::as_str), role.as_str());
-        detail["holder"] = json!(holder.to_string());
-        let change = Change::of("permission.set", name.as_str())
-            .in_repository(repository.id)
-            .with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let repository = repositories::lock_for_change(&tx, name).await?;
+            let before = permissions::set(&tx, &repository, holder, role).await?;
+            let mut detail = replaced(before.map(Granted::as_str), role.as_str());
+            detail["holder"] = json!(holder.to_string());
+            let change = Change::of("permission.set", name.as_str())
+                .in_repository(repository.id)
+                .with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Takes a right in a repository away.
@@ -46,17 +48,19 @@ impl Identity {
         name: &RepositoryName,
         holder: &Holder,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let repository = repositories::lock_for_change(&tx, name).await?;
-        let Some(before) = permissions::remove(&tx, &repository, holder).await? else {
-            return Err(Error::Refused(Refused::missing(Noun::Permission, holder)));
-        };
-        let detail = json!({ "holder": holder.to_string(), "from": before.as_str() });
-        let change = Change::of("permission.remove", name.as_str())
-            .in_repository(repository.id)
-            .with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let repository = repositories::lock_for_change(&tx, name).await?;
+            let Some(before) = permissions::remove(&tx, &repository, holder).await? else {
+                return Err(Error::Refused(Refused::missing(Noun::Permission, holder)));
+            };
+            let detail = json!({ "holder": holder.to_string(), "from": before.as_str() });
+            let change = Change::of("permission.remove", name.as_str())
+                .in_repository(repository.id)
+                .with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// The first ten thousand rights in a repository beyond its owner's.

@@ -30,16 +30,20 @@ impl Identity {
     ) -> Result<Option<(Addressee, Secret)>, Error> {
         let secret = Secret::new(SecretKind::Recovery, rng);
         let hash = SecretHash::new(secret.hash());
-        let tx = self.begin().await?;
-        let begun =
-            recovery::begin(&tx, address.as_str(), &hash, RECOVERY_LIFETIME, AT_MOST).await?;
-        let Some(addressee) = begun else {
-            return Ok(None);
-        };
-        let change = Change::of("user.begin_recovery", addressee.account.as_str());
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
-        Ok(Some((addressee, secret)))
+        let begun = self
+            .change(|tx| async move {
+                let begun =
+                    recovery::begin(&tx, address.as_str(), &hash, RECOVERY_LIFETIME, AT_MOST)
+                        .await?;
+                let Some(addressee) = begun else {
+                    return Ok(None);
+                };
+                let change = Change::of("user.begin_recovery", addressee.account.as_str());
+                audit::record(&tx, actor, &change).await?;
+                Ok(Some(addressee))
+            })
+            .await?;
+        Ok(begun.map(|addressee| (addressee, secret)))
     }
 
     /// Whether a mail had this secret and is still good.
@@ -48,24 +52,26 @@ impl Identity {
         Ok(recovery::is_open(&primary, secret).await?)
     }
 
-    /// Ends a recovery: the account has another password, and all its tokens end.
+    /// Ends a recovery: the account has another password, and all its tokens end. Returns whose it is.
     ///
     /// # Errors
     /// [`Error::CredentialsVoid`] where the mail is not good any more.
     pub async fn finish_recovery(
         &self,
-        actor: impl FnOnce(&AccountName) -> Actor,
+        actor: impl Fn(&AccountName) -> Actor,
         secret: &SecretHash,
         new: &PasswordHash,
-    ) -> Result<(), Error> {
-        let new = StoredPassword::new(new.as_str());
-        let tx = self.begin().await?;
-        let Some(name) = recovery::finish(&tx, secret, &new).await? else {
-            return Err(Error::CredentialsVoid);
-        };
-        let change = Change::of("user.recover", name.as_str());
-        audit::record(&tx, &actor(&name), &change).await?;
-        self.finish(tx).await
+    ) -> Result<AccountName, Error> {
+        let (actor, new) = (&actor, &StoredPassword::new(new.as_str()));
+        self.change(|tx| async move {
+            let Some(name) = recovery::finish(&tx, secret, new).await? else {
+                return Err(Error::CredentialsVoid);
+            };
+            let change = Change::of("user.recover", name.as_str());
+            audit::record(&tx, &actor(&name), &change).await?;
+            Ok(name)
+        })
+        .await
     }
 
     /// Deletes mails that are good no more, at most `count`; returns how many.

@@ -92,31 +92,32 @@ impl Identity {
         kind: AccountKind,
         repositories: u64,
     ) -> Result<Deleted, Error> {
-        let tx = self.begin().await?;
-        let removal = accounts::remove(&tx, name, kind).await?;
-        let deleted = Deleted {
-            repositories,
-            robots: removal.robots,
-            teams: removal.teams,
-        };
-        let action = match kind {
-            AccountKind::User => "user.delete",
-            AccountKind::Organization => "organization.delete",
-            AccountKind::Robot => "robot.delete",
-        };
-        let change = Change {
-            namespace: removal.account.namespace,
-            detail: json!({
-                "id": removal.account.id.get(),
-                "repositories": deleted.repositories,
-                "robots": deleted.robots,
-                "teams": deleted.teams,
-            }),
-            ..Change::of(action, name.as_str())
-        };
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
-        Ok(deleted)
+        self.change(|tx| async move {
+            let removal = accounts::remove(&tx, name, kind).await?;
+            let deleted = Deleted {
+                repositories,
+                robots: removal.robots,
+                teams: removal.teams,
+            };
+            let action = match kind {
+                AccountKind::User => "user.delete",
+                AccountKind::Organization => "organization.delete",
+                AccountKind::Robot => "robot.delete",
+            };
+            let change = Change {
+                namespace: removal.account.namespace,
+                detail: json!({
+                    "id": removal.account.id.get(),
+                    "repositories": deleted.repositories,
+                    "robots": deleted.robots,
+                    "teams": deleted.teams,
+                }),
+                ..Change::of(action, name.as_str())
+            };
+            audit::record(&tx, actor, &change).await?;
+            Ok(deleted)
+        })
+        .await
     }
 
     /// Batch after batch, each a transaction of its own.
@@ -128,25 +129,28 @@ impl Identity {
     ) -> Result<u64, Error> {
         let mut gone = 0;
         loop {
-            let tx = self.begin().await?;
-            // Before anything of an account that will be refused is gone.
-            if kind == AccountKind::User {
-                accounts::keep_a_superuser(&tx, name).await?;
-            }
-            let account = accounts::lock(&tx, name, kind).await?;
-            let Some(namespace) = account.namespace else {
-                return Ok(gone);
-            };
-            let marked = repositories::mark_deleted_in(&tx, namespace, AT_ONCE).await?;
-            for (id, path) in &marked {
-                let change = Change::of("repository.delete", path.as_str())
-                    .in_repository(*id)
-                    .with(json!({ "with": name.as_str() }));
-                audit::record(&tx, actor, &change).await?;
-            }
-            self.finish(tx).await?;
-            gone += marked.len() as u64;
-            if marked.len() < AT_ONCE {
+            let marked = self
+                .change(|tx| async move {
+                    // Before anything of an account that will be refused is gone.
+                    if kind == AccountKind::User {
+                        accounts::keep_a_superuser(&tx, name).await?;
+                    }
+                    let account = accounts::lock(&tx, name, kind).await?;
+                    let Some(namespace) = account.namespace else {
+                        return Ok(0);
+                    };
+                    let marked = repositories::mark_deleted_in(&tx, namespace, AT_ONCE).await?;
+                    for (id, path) in &marked {
+                        let change = Change::of("repository.delete", path.as_str())
+                            .in_repository(*id)
+                            .with(json!({ "with": name.as_str() }));
+                        audit::record(&tx, actor, &change).await?;
+                    }
+                    Ok(marked.len())
+                })
+                .await?;
+            gone += marked as u64;
+            if marked < AT_ONCE {
                 return Ok(gone);
             }
         }

@@ -20,15 +20,17 @@ impl Identity {
         name: &RepositoryName,
         visibility: Visibility,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let repository = repositories::lock_for_change(&tx, name).await?;
-        repositories::set_visibility(&tx, name, visibility).await?;
-        let detail = replaced(repository.visibility.as_str(), visibility.as_str());
-        let change = Change::of("repository.visibility", name.as_str())
-            .in_repository(repository.id)
-            .with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let repository = repositories::lock_for_change(&tx, name).await?;
+            repositories::set_visibility(&tx, name, visibility).await?;
+            let detail = replaced(repository.visibility.as_str(), visibility.as_str());
+            let change = Change::of("repository.visibility", name.as_str())
+                .in_repository(repository.id)
+                .with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Sets whether a repository takes changes, and from whom a mirror does.
@@ -42,19 +44,21 @@ impl Identity {
         mode: RepositoryMode,
         mirror: Option<&AccountName>,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let repository = repositories::lock_for_change(&tx, name).await?;
-        let mirror = mirror.filter(|_| mode == RepositoryMode::Mirror);
-        repositories::set_mode(&tx, &repository, mode, mirror).await?;
-        let mut detail = replaced(repository.mode.as_str(), mode.as_str());
-        if let Some(account) = mirror {
-            detail["account"] = json!(account.as_str());
-        }
-        let change = Change::of("repository.mode", name.as_str())
-            .in_repository(repository.id)
-            .with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let repository = repositories::lock_for_change(&tx, name).await?;
+            let mirror = mirror.filter(|_| mode == RepositoryMode::Mirror);
+            repositories::set_mode(&tx, &repository, mode, mirror).await?;
+            let mut detail = replaced(repository.mode.as_str(), mode.as_str());
+            if let Some(account) = mirror {
+                detail["account"] = json!(account.as_str());
+            }
+            let change = Change::of("repository.mode", name.as_str())
+                .in_repository(repository.id)
+                .with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Sets what is said about a repository.
@@ -67,12 +71,15 @@ impl Identity {
         name: &RepositoryName,
         description: &str,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let repository = repositories::lock_for_change(&tx, name).await?;
-        repositories::describe(&tx, repository.id, description).await?;
-        let change = Change::of("repository.describe", name.as_str()).in_repository(repository.id);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let repository = repositories::lock_for_change(&tx, name).await?;
+            repositories::describe(&tx, repository.id, description).await?;
+            let change =
+                Change::of("repository.describe", name.as_str()).in_repository(repository.id);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Takes a repository out of use: its name is free at once, and a push makes another one.
@@ -84,14 +91,16 @@ impl Identity {
         actor: &Actor,
         name: &RepositoryName,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let Some(repository) = repositories::mark_deleted(&tx, name).await? else {
-            let missing = Refused::missing(Noun::Repository, name.as_str());
-            return Err(Error::Refused(missing));
-        };
-        let change = Change::of("repository.delete", name.as_str()).in_repository(repository);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let Some(repository) = repositories::mark_deleted(&tx, name).await? else {
+                let missing = Refused::missing(Noun::Repository, name.as_str());
+                return Err(Error::Refused(missing));
+            };
+            let change = Change::of("repository.delete", name.as_str()).in_repository(repository);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// The repository of that name, whoever may read it.

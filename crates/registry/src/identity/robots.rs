@@ -3,7 +3,7 @@
 use super::{Actor, Identity};
 use crate::Error;
 use portolan_auth::{Secret, SecretKind};
-use portolan_metadata::accounts::AccountName;
+use portolan_metadata::accounts::{self, AccountName};
 use portolan_metadata::audit::{self, Change};
 use portolan_metadata::credentials::SecretHash;
 use portolan_metadata::robots::{self, NewRobot};
@@ -29,17 +29,18 @@ impl Identity {
         rng: &mut impl CryptoRng,
     ) -> Result<Secret, Error> {
         let secret = Secret::new(SecretKind::Robot, rng);
-        let new = NewRobot {
+        let new = &NewRobot {
             name: name.clone(),
             description: description.to_owned(),
             expires_at,
             secret: SecretHash::new(secret.hash()),
         };
-        let tx = self.begin().await?;
-        robots::create(&tx, &new).await?;
-        let detail = json!({ "description": description, "expires_at": seconds(expires_at) });
-        record(&tx, actor, "robot.create", name, detail).await?;
-        self.finish(tx).await?;
+        self.change(|tx| async move {
+            robots::create(&tx, new).await?;
+            let detail = json!({ "description": description, "expires_at": seconds(expires_at) });
+            record(&tx, actor, "robot.create", name, detail).await
+        })
+        .await?;
         Ok(secret)
     }
 
@@ -55,10 +56,11 @@ impl Identity {
     ) -> Result<Secret, Error> {
         let secret = Secret::new(SecretKind::Robot, rng);
         let hash = SecretHash::new(secret.hash());
-        let tx = self.begin().await?;
-        found(robots::regenerate(&tx, name, &hash).await?, name)?;
-        record(&tx, actor, "robot.regenerate", name, json!({})).await?;
-        self.finish(tx).await?;
+        self.change(|tx| async move {
+            found(robots::regenerate(&tx, name, &hash).await?, name)?;
+            record(&tx, actor, "robot.regenerate", name, json!({})).await
+        })
+        .await?;
         Ok(secret)
     }
 
@@ -72,11 +74,12 @@ impl Identity {
         name: &AccountName,
         expires_at: Option<SystemTime>,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        found(robots::set_expiry(&tx, name, expires_at).await?, name)?;
-        let detail = json!({ "expires_at": seconds(expires_at) });
-        record(&tx, actor, "robot.set_expiry", name, detail).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            found(robots::set_expiry(&tx, name, expires_at).await?, name)?;
+            let detail = json!({ "expires_at": seconds(expires_at) });
+            record(&tx, actor, "robot.set_expiry", name, detail).await
+        })
+        .await
     }
 
     /// Says what a robot is for.
@@ -89,11 +92,12 @@ impl Identity {
         name: &AccountName,
         description: &str,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        found(robots::describe(&tx, name, description).await?, name)?;
-        let detail = json!({ "description": description });
-        record(&tx, actor, "robot.describe", name, detail).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            found(robots::describe(&tx, name, description).await?, name)?;
+            let detail = json!({ "description": description });
+            record(&tx, actor, "robot.describe", name, detail).await
+        })
+        .await
     }
 
     /// Lets a robot log in, or shuts it out; either ends its tokens.
@@ -106,15 +110,16 @@ impl Identity {
         name: &AccountName,
         active: bool,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        found(robots::set_active(&tx, name, active).await?, name)?;
-        let action = if active {
-            "robot.enable"
-        } else {
-            "robot.disable"
-        };
-        record(&tx, actor, action, name, json!({})).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            found(robots::set_active(&tx, name, active).await?, name)?;
+            let action = if active {
+                "robot.enable"
+            } else {
+                "robot.disable"
+            };
+            record(&tx, actor, action, name, json!({})).await
+        })
+        .await
     }
 
     /// Deletes a robot with its secret and its rights.
@@ -122,10 +127,11 @@ impl Identity {
     /// # Errors
     /// [`Refused::Missing`]
     pub async fn delete_robot(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        found(robots::delete(&tx, name).await?, name)?;
-        record(&tx, actor, "robot.delete", name, json!({})).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            found(robots::delete(&tx, name).await?, name)?;
+            record(&tx, actor, "robot.delete", name, json!({})).await
+        })
+        .await
     }
 
     /// The robot of that name.
@@ -151,14 +157,23 @@ fn found(found: bool, name: &AccountName) -> Result<(), Error> {
     Err(Error::Refused(Refused::missing(Noun::Robot, name)))
 }
 
-async fn record(
+/// In the namespace of the robot's owner: whoever looks for what has changed there looks for its robots too.
+pub(super) async fn record(
     tx: &Tx,
     actor: &Actor,
     action: &'static str,
     name: &AccountName,
     detail: serde_json::Value,
 ) -> Result<(), Error> {
-    let change = Change::of(action, name.as_str()).with(detail);
+    let owner = match name.robot_owner() {
+        Some(owner) => accounts::find(tx, &owner).await?,
+        None => None,
+    };
+    let change = Change {
+        namespace: owner.and_then(|owner| owner.namespace),
+        detail,
+        ..Change::of(action, name.as_str())
+    };
     Ok(audit::record(tx, actor, &change).await?)
 }
 

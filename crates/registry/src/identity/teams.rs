@@ -24,23 +24,24 @@ impl Identity {
         role: TeamRole,
         description: &str,
     ) -> Result<TeamId, Error> {
-        let tx = self.begin().await?;
-        let name = path.organization();
-        let organization = accounts::of_kind(
-            accounts::hold(&tx, name).await?,
-            name,
-            AccountKind::Organization,
-        )?;
-        let id = teams::create(&tx, organization.id, path.team(), role, description).await?;
-        let target = path.to_string();
-        let change = Change {
-            namespace: organization.namespace,
-            detail: json!({ "role": role.as_str() }),
-            ..Change::of("team.create", &target)
-        };
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
-        Ok(id)
+        self.change(|tx| async move {
+            let name = path.organization();
+            let organization = accounts::of_kind(
+                accounts::hold(&tx, name).await?,
+                name,
+                AccountKind::Organization,
+            )?;
+            let id = teams::create(&tx, organization.id, path.team(), role, description).await?;
+            let target = path.to_string();
+            let change = Change {
+                namespace: organization.namespace,
+                detail: json!({ "role": role.as_str() }),
+                ..Change::of("team.create", &target)
+            };
+            audit::record(&tx, actor, &change).await?;
+            Ok(id)
+        })
+        .await
     }
 
     /// Sets what a team's members may.
@@ -53,12 +54,13 @@ impl Identity {
         path: &TeamPath,
         role: TeamRole,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let team = teams::lock(&tx, path).await?;
-        teams::set_role(&tx, team.id, role).await?;
-        let detail = replaced(team.role.as_str(), role.as_str());
-        record(&tx, actor, "team.set_role", &team, detail).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let team = teams::lock(&tx, path).await?;
+            teams::set_role(&tx, team.id, role).await?;
+            let detail = replaced(team.role.as_str(), role.as_str());
+            record(&tx, actor, "team.set_role", &team, detail).await
+        })
+        .await
     }
 
     /// Sets what is said about a team.
@@ -71,11 +73,12 @@ impl Identity {
         path: &TeamPath,
         description: &str,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let team = teams::lock(&tx, path).await?;
-        teams::describe(&tx, team.id, description).await?;
-        record(&tx, actor, "team.describe", &team, json!({})).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let team = teams::lock(&tx, path).await?;
+            teams::describe(&tx, team.id, description).await?;
+            record(&tx, actor, "team.describe", &team, json!({})).await
+        })
+        .await
     }
 
     /// Removes a team, and with it what its members had through it.
@@ -83,11 +86,12 @@ impl Identity {
     /// # Errors
     /// [`Refused::Missing`]
     pub async fn delete_team(&self, actor: &Actor, path: &TeamPath) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let team = teams::lock(&tx, path).await?;
-        teams::delete(&tx, team.id).await?;
-        record(&tx, actor, "team.delete", &team, json!({})).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let team = teams::lock(&tx, path).await?;
+            teams::delete(&tx, team.id).await?;
+            record(&tx, actor, "team.delete", &team, json!({})).await
+        })
+        .await
     }
 
     /// Puts a user, or a robot of the organization, into a team. False: he is in it already.
@@ -100,17 +104,18 @@ impl Identity {
         path: &TeamPath,
         member: &AccountName,
     ) -> Result<bool, Error> {
-        let tx = self.begin().await?;
-        let team = teams::hold(&tx, path).await?;
-        let account = accounts::hold(&tx, member).await?;
-        let account = account.ok_or_else(|| missing(Noun::Account, member))?;
-        if !teams::add_member(&tx, &team, &account).await? {
-            return Ok(false);
-        }
-        let detail = json!({ "member": member.as_str() });
-        record(&tx, actor, "team.add_member", &team, detail).await?;
-        self.finish(tx).await?;
-        Ok(true)
+        self.change(|tx| async move {
+            let team = teams::hold(&tx, path).await?;
+            let account = accounts::hold(&tx, member).await?;
+            let account = account.ok_or_else(|| missing(Noun::Account, member))?;
+            if !teams::add_member(&tx, &team, &account).await? {
+                return Ok(false);
+            }
+            let detail = json!({ "member": member.as_str() });
+            record(&tx, actor, "team.add_member", &team, detail).await?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Takes an account out of a team.
@@ -123,19 +128,20 @@ impl Identity {
         path: &TeamPath,
         member: &AccountName,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let team = teams::hold(&tx, path).await?;
-        let account = accounts::find(&tx, member).await?;
-        let removed = match account {
-            Some(account) => teams::remove_member(&tx, team.id, account.id).await?,
-            None => false,
-        };
-        if !removed {
-            return Err(missing(Noun::Member, member));
-        }
-        let detail = json!({ "member": member.as_str() });
-        record(&tx, actor, "team.remove_member", &team, detail).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let team = teams::hold(&tx, path).await?;
+            let account = accounts::find(&*tx, member).await?;
+            let removed = match account {
+                Some(account) => teams::remove_member(&tx, team.id, account.id).await?,
+                None => false,
+            };
+            if !removed {
+                return Err(missing(Noun::Member, member));
+            }
+            let detail = json!({ "member": member.as_str() });
+            record(&tx, actor, "team.remove_member", &team, detail).await
+        })
+        .await
     }
 
     /// Lets a team follow a group of a provider. False: it does already.
@@ -148,17 +154,19 @@ impl Identity {
         path: &TeamPath,
         group: &Group,
     ) -> Result<bool, Error> {
-        let tx = self.begin().await?;
-        let team = teams::hold(&tx, path).await?;
-        if !teams::add_group(&tx, team.id, group).await? {
-            return Ok(false);
-        }
-        record(&tx, actor, "team.add_group", &team, in_words(group)).await?;
-        self.finish(tx).await?;
-        Ok(true)
+        self.change(|tx| async move {
+            let team = teams::lock(&tx, path).await?;
+            if !teams::add_group(&tx, team.id, group).await? {
+                return Ok(false);
+            }
+            record(&tx, actor, "team.add_group", &team, in_words(group)).await?;
+            Ok(true)
+        })
+        .await
     }
 
-    /// Lets a team follow a group of a provider no longer.
+    /// Lets a team follow a group of a provider no longer. With the last one of that provider go those whom its groups put
+    /// there.
     ///
     /// # Errors
     /// [`Refused::Missing`]
@@ -168,13 +176,16 @@ impl Identity {
         path: &TeamPath,
         group: &Group,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let team = teams::hold(&tx, path).await?;
-        if !teams::remove_group(&tx, team.id, group).await? {
-            return Err(missing(Noun::Group, &group.name));
-        }
-        record(&tx, actor, "team.remove_group", &team, in_words(group)).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let team = teams::lock(&tx, path).await?;
+            let Some(members) = teams::remove_group(&tx, team.id, group).await? else {
+                return Err(missing(Noun::Group, &group.name));
+            };
+            let mut detail = in_words(group);
+            detail["members"] = json!(members);
+            record(&tx, actor, "team.remove_group", &team, detail).await
+        })
+        .await
     }
 
     /// The team of that name.

@@ -38,26 +38,29 @@ impl Identity {
         rng: &mut impl CryptoRng,
     ) -> Result<(CredentialId, Secret), Error> {
         let secret = Secret::new(SecretKind::Application, rng);
-        let new = NewToken {
+        let new = &NewToken {
             owner: owner.clone(),
             title: token.title,
             expires_at: token.expires_at,
             max_role: token.max_role,
             secret: SecretHash::new(secret.hash()),
         };
-        let tx = self.begin().await?;
-        let Some(id) = credentials::create_token(&tx, &new).await? else {
-            return Err(Error::Refused(Refused::missing(Noun::User, owner)));
-        };
-        let detail = json!({
-            "id": id.get(),
-            "title": new.title,
-            "expires_at": seconds(new.expires_at),
-            "max_role": new.max_role.map(Role::as_str),
-        });
-        let change = Change::of("token.create", owner.as_str()).with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
+        let id = self
+            .change(|tx| async move {
+                let Some(id) = credentials::create_token(&tx, new).await? else {
+                    return Err(Error::Refused(Refused::missing(Noun::User, owner)));
+                };
+                let detail = json!({
+                    "id": id.get(),
+                    "title": new.title,
+                    "expires_at": seconds(new.expires_at),
+                    "max_role": new.max_role.map(Role::as_str),
+                });
+                let change = Change::of("token.create", owner.as_str()).with(detail);
+                audit::record(&tx, actor, &change).await?;
+                Ok(id)
+            })
+            .await?;
         Ok((id, secret))
     }
 
@@ -71,14 +74,16 @@ impl Identity {
         owner: &AccountName,
         id: CredentialId,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let Some(title) = credentials::delete_token(&tx, owner, id).await? else {
-            return Err(Error::Refused(Refused::missing(Noun::Token, id)));
-        };
-        let detail = json!({ "id": id.get(), "title": title });
-        let change = Change::of("token.delete", owner.as_str()).with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let Some(title) = credentials::delete_token(&tx, owner, id).await? else {
+                return Err(Error::Refused(Refused::missing(Noun::Token, id)));
+            };
+            let detail = json!({ "id": id.get(), "title": title });
+            let change = Change::of("token.delete", owner.as_str()).with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Application tokens of an account, oldest first, after `last`.
@@ -96,11 +101,13 @@ impl Identity {
     /// # Errors
     /// [`Refused::Missing`]
     pub async fn revoke(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        if !credentials::revoke(&tx, name).await? {
-            return Err(Error::Refused(Refused::missing(Noun::Account, name)));
-        }
-        audit::record(&tx, actor, &Change::of("account.revoke", name.as_str())).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            if !credentials::revoke(&tx, name).await? {
+                return Err(Error::Refused(Refused::missing(Noun::Account, name)));
+            }
+            audit::record(&tx, actor, &Change::of("account.revoke", name.as_str())).await?;
+            Ok(())
+        })
+        .await
     }
 }

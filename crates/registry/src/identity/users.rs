@@ -24,16 +24,17 @@ impl Identity {
         new: &NewUser,
         email: Option<&EmailAddress>,
     ) -> Result<AccountId, Error> {
-        let tx = self.begin().await?;
-        let id = accounts::create_user(&tx, new).await?;
-        if email.is_some() {
-            accounts::set_email(&tx, id, email).await?;
-        }
-        let detail = json!({ "superuser": new.superuser });
-        let change = Change::of("user.create", new.name.as_str()).with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await?;
-        Ok(id)
+        self.change(|tx| async move {
+            let id = accounts::create_user(&tx, new).await?;
+            if email.is_some() {
+                accounts::set_email(&tx, id, email).await?;
+            }
+            let detail = json!({ "superuser": new.superuser });
+            let change = Change::of("user.create", new.name.as_str()).with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(id)
+        })
+        .await
     }
 
     /// Makes the administrator's account if nobody has its name; false: somebody has, and nothing of it was changed.
@@ -43,15 +44,16 @@ impl Identity {
         name: &AccountName,
         password_hash: &StoredPassword,
     ) -> Result<bool, Error> {
-        let tx = self.begin().await?;
-        let made = accounts::ensure_admin(&tx, name, password_hash).await?;
-        if made {
-            let detail = json!({ "superuser": true });
-            let change = Change::of("user.create", name.as_str()).with(detail);
-            audit::record(&tx, actor, &change).await?;
-        }
-        self.finish(tx).await?;
-        Ok(made)
+        self.change(|tx| async move {
+            let made = accounts::ensure_admin(&tx, name, password_hash).await?;
+            if made {
+                let detail = json!({ "superuser": true });
+                let change = Change::of("user.create", name.as_str()).with(detail);
+                audit::record(&tx, actor, &change).await?;
+            }
+            Ok(made)
+        })
+        .await
     }
 
     /// Sets a user's password and ends all his tokens.
@@ -64,12 +66,14 @@ impl Identity {
         name: &AccountName,
         password_hash: &StoredPassword,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        if !accounts::set_password(&tx, name, password_hash).await? {
-            return Err(Error::Refused(Refused::missing(Noun::User, name)));
-        }
-        audit::record(&tx, actor, &Change::of("user.set_password", name.as_str())).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            if !accounts::set_password(&tx, name, password_hash).await? {
+                return Err(Error::Refused(Refused::missing(Noun::User, name)));
+            }
+            audit::record(&tx, actor, &Change::of("user.set_password", name.as_str())).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Sets or takes a user's address.
@@ -82,13 +86,15 @@ impl Identity {
         name: &AccountName,
         email: Option<&EmailAddress>,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let user = accounts::lock(&tx, name, AccountKind::User).await?;
-        accounts::set_email(&tx, user.id, email).await?;
-        let detail = replaced(user.email, email.map(EmailAddress::as_str));
-        let change = Change::of("user.set_email", name.as_str()).with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let user = accounts::lock(&tx, name, AccountKind::User).await?;
+            accounts::set_email(&tx, user.id, email).await?;
+            let detail = replaced(user.email, email.map(EmailAddress::as_str));
+            let change = Change::of("user.set_email", name.as_str()).with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Lets a user in, or shuts him out; either ends all his tokens.
@@ -101,16 +107,18 @@ impl Identity {
         name: &AccountName,
         active: bool,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        accounts::set_active(&tx, name, active).await?;
-        accounts::of_kind(accounts::find(&tx, name).await?, name, AccountKind::User)?;
-        let action = if active {
-            "user.enable"
-        } else {
-            "user.disable"
-        };
-        audit::record(&tx, actor, &Change::of(action, name.as_str())).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            accounts::set_active(&tx, name, active).await?;
+            accounts::of_kind(accounts::find(&*tx, name).await?, name, AccountKind::User)?;
+            let action = if active {
+                "user.enable"
+            } else {
+                "user.disable"
+            };
+            audit::record(&tx, actor, &Change::of(action, name.as_str())).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Sets what a user may everywhere.
@@ -123,12 +131,14 @@ impl Identity {
         name: &AccountName,
         superuser: Superuser,
     ) -> Result<(), Error> {
-        let tx = self.begin().await?;
-        let user = accounts::set_superuser(&tx, name, superuser).await?;
-        let detail = replaced(user.superuser.as_str(), superuser.as_str());
-        let change = Change::of("user.superuser", name.as_str()).with(detail);
-        audit::record(&tx, actor, &change).await?;
-        self.finish(tx).await
+        self.change(|tx| async move {
+            let user = accounts::set_superuser(&tx, name, superuser).await?;
+            let detail = replaced(user.superuser.as_str(), superuser.as_str());
+            let change = Change::of("user.superuser", name.as_str()).with(detail);
+            audit::record(&tx, actor, &change).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// The account of that name, of whichever kind.

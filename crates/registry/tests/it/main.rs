@@ -9,6 +9,7 @@ mod pulls;
 mod push;
 mod push_related;
 mod races;
+mod races_identity;
 mod races_upload;
 mod read_only;
 mod replicas;

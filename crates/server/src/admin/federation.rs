@@ -32,7 +32,7 @@ pub(crate) enum Task {
         #[command(flatten)]
         rule: NewRule,
     },
-    /// Take a rule away. Tokens that were given for it last to their end.
+    /// Take a rule away. All tokens of the robot end; whoever has another rule, or its secret, gets another.
     Remove {
         /// Which robot, as `acme+ci`.
         robot: AccountName,

@@ -3,6 +3,7 @@
 use super::begin;
 use super::desk::{Desk, PAGE};
 use crate::worker::Kind;
+use portolan_metadata::audit::{self, Change};
 use portolan_metadata::jobs::{self, JobRow};
 use portolan_pg::Router;
 use serde::Serialize;
@@ -43,6 +44,8 @@ pub(super) async fn run(desk: &Desk, router: &Router, task: Task) -> anyhow::Res
 async fn set_paused(desk: &Desk, router: &Router, kind: Kind, paused: bool) -> anyhow::Result<()> {
     let tx = begin(router).await?;
     let jobs = jobs::set_paused(&tx, kind.name(), paused).await?;
+    let action = if paused { "job.pause" } else { "job.resume" };
+    audit::record(&tx, &desk.actor, &Change::of(action, kind.name())).await?;
     router.acknowledge(tx.commit().await?).await?;
     let done = if paused { "paused" } else { "resumed" };
     desk.done(format!("{done} `{}`: {jobs} jobs", kind.name()))

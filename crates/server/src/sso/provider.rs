@@ -8,6 +8,7 @@ use portolan_metadata::accounts::AccountName;
 use portolan_registry::identity::{ExternalPerson, SignUp};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// Most groups of one person that are looked at; more than that in a token is a mistake, or an attack.
 const GROUPS_MAX: usize = 1_000;
@@ -123,6 +124,8 @@ impl Provider {
             email,
             groups,
             superuser,
+            // One that does not say when it was made is not verified.
+            told_at: token.issued_at().unwrap_or(UNIX_EPOCH),
         }
     }
 

@@ -184,6 +184,12 @@ impl Auth {
         self.0.guard.asked(client, Instant::now())
     }
 
+    /// Somebody has shown in another way that he has the account of this name: the wrong passwords before do not shut him out.
+    pub(crate) fn is_known(&self, name: &str, client: IpAddr) {
+        let guard = &self.0.guard;
+        guard.succeeded(&guard.who(name, client));
+    }
+
     /// A source of randomness for one task, so that none waits for another's.
     fn random(&self) -> StdRng {
         StdRng::from_rng(&mut *self.0.random.lock().unwrap_or_else(PoisonError::into_inner))

@@ -72,6 +72,7 @@ pub(super) async fn confirm(
     let who = |name: &portolan_metadata::accounts::AccountName| {
         actor(None, name.as_str(), "recovery", &origin, &request)
     };
-    identity.finish_recovery(who, &secret, &hash).await?;
+    let name = identity.finish_recovery(who, &secret, &hash).await?;
+    auth.is_known(name.as_str(), origin.client);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -47,6 +47,9 @@ pub(super) async fn sign_up(
     if name.is_robot() {
         return Err(Problem::Invalid("this is the name of a robot"));
     }
+    if name.is_reserved() {
+        return Err(Problem::Refused(Refused::NameTaken));
+    }
     let email: Option<EmailAddress> = wanted
         .email
         .map(|text| text.parse())

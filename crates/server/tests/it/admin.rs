@@ -518,6 +518,8 @@ const TOLD: &[(&str, &str, &str, &str)] = &[
         "acme/app",
         "{}",
     ),
+    ("job pause keep-audit", "job.pause", "keep-audit", "{}"),
+    ("job resume keep-audit", "job.resume", "keep-audit", "{}"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -550,7 +552,7 @@ async fn each_change_is_in_the_audit_log_with_the_name_of_who_has_the_shell() {
         assert_eq!(row.get::<_, Value>(4), detail, "{line}");
         assert_eq!(
             row.get::<_, bool>(5),
-            !action.starts_with("user."),
+            !(action.starts_with("user.") || action.starts_with("job.")),
             "{line}: changes in a namespace are its owners' to see"
         );
     }

@@ -178,8 +178,15 @@ async fn a_search_narrows_by_what_it_is_given() {
     push(&alice, "alice/app", "v1", &Image::random(1)).await;
     push(&app.admin(), "alice/tool", "v1", &Image::random(2)).await;
     push(&app.admin(), "acme/app", "v1", &Image::random(3)).await;
+    for command in [
+        ["admin", "robot", "create", "acme+ci"],
+        ["admin", "robot", "disable", "acme+ci"],
+    ] {
+        run(app.command().args(command));
+    }
     for (args, expected) in [
-        (&["--actor", "alice"][..], 3),
+        (&["--namespace", "acme", "--action", "robot.disable"][..], 1),
+        (&["--actor", "alice"], 3),
         (&["--namespace", "alice"], 6),
         (&["--repository", "acme/app"], 3),
         (&["--repository", "alice/tool", "--actor", "alice"], 0),

@@ -154,6 +154,9 @@ async fn writes_are_refused_with_the_operators_words_and_pulls_and_logins_go_on(
         app.switched(&["off"]),
         "read-only mode is off: changes are taken\n"
     );
+    let switched =
+        "SELECT count(DISTINCT detail ->> 'to') FROM audit_log WHERE action = 'registry.read_only'";
+    assert_eq!(app.count(switched).await, 2);
     push(&another.admin(), &name, "v2", &image).await;
     app.settled().await;
 }

@@ -117,6 +117,10 @@ async fn whoever_signs_up_has_an_account_where_that_is_open() {
     logs_in(&app, "alice", "a good password", 200).await;
     problem(send(&nobody, Method::POST, USER, &wanted).await, 409);
 
+    // Whoever had it would answer for `docker pull registry/alpine`.
+    let shared = json!({ "username": "library", "password": "a good password" });
+    problem(send(&nobody, Method::POST, USER, &shared).await, 409);
+
     // Whose an address is nobody hears.
     let other =
         json!({ "username": "bob", "password": "a good password", "email": "Alice@example.com" });
@@ -310,6 +314,12 @@ async fn a_mail_is_good_for_an_hour_and_until_the_password_is_another() {
     run(app.command().args(["admin", "user", "disable", "disabled"]));
     confirm(&disabled, 401).await;
 
+    let moved = recover("moved").await;
+    run(app
+        .command()
+        .args(["admin", "user", "set-email", "moved", "new@example.com"]));
+    confirm(&moved, 401).await;
+
     // Nobody can fill a mailbox.
     recover("bob").await;
     let before = mails.count();
@@ -321,6 +331,30 @@ async fn a_mail_is_good_for_an_hour_and_until_the_password_is_another() {
     }
     recover("last").await;
     assert_eq!(mails.count(), before + 3);
+}
+
+#[tokio::test]
+async fn whoever_has_forgotten_his_password_and_guessed_gets_in_after_his_recovery() {
+    let mails = MailServer::start();
+    let app = with_mail(&mails).start().await;
+    app.user("alice");
+    run(app
+        .command()
+        .args(["admin", "user", "set-email", "alice", "alice@example.com"]));
+    for guess in 0..10 {
+        logs_in(&app, "alice", &format!("guess {guess}"), 401).await;
+    }
+    logs_in(&app, "alice", PASSWORD, 429).await;
+    let nobody = app.anonymous();
+    let asked = json!({ "email": "alice@example.com" });
+    send(&nobody, Method::POST, ASK, &asked).await.expect(202);
+    let mail = mails.mail_to("alice@example.com").await;
+    let token = mail.lines().find(|line| line.starts_with("plm_"));
+    let confirmation = json!({ "token": token.expect("a token"), "password": "another password" });
+    send(&nobody, Method::POST, CONFIRM, &confirmation)
+        .await
+        .expect(204);
+    logs_in(&app, "alice", "another password", 200).await;
 }
 
 #[tokio::test]

@@ -79,11 +79,12 @@ impl Deref for Session {
     }
 }
 
-pub(super) async fn create(server: &PgServer, name: &str, template: &str) {
+/// `like` is what `CREATE DATABASE` has behind the name.
+pub(super) async fn create(server: &PgServer, name: &str, like: &str) {
     let session = Session::open(&server.socket_url("postgres"))
         .await
         .unwrap_or_else(|error| panic!("no session: {error:?}\n{}", server.log()));
-    let sql = format!("CREATE DATABASE \"{name}\" TEMPLATE \"{template}\"");
+    let sql = format!("CREATE DATABASE \"{name}\" {like}");
     let began = Instant::now();
     loop {
         let Err(error) = session.batch_execute(&sql).await else {

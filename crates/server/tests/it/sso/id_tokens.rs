@@ -192,6 +192,41 @@ async fn a_token_without_groups_takes_nobody_out_of_a_team() {
 }
 
 #[tokio::test]
+async fn who_has_left_a_group_does_not_come_back_by_a_token_from_before() {
+    let issuer = TestIssuer::start();
+    let app = own(&issuer)
+        .with("OIDC__OWN__SUPERUSER_GROUP", "admins")
+        .start()
+        .await;
+    teams(&app, "acme", &["dev"]).await;
+    execute(&app, "UPDATE team_group SET provider = 'own'").await;
+    let mut claims = somebody(&issuer, "ida");
+    claims["groups"] = json!(["dev", "admins"]);
+    let before = issuer.key.sign(&claims);
+    assert_eq!(account(&app, "own", &before).await.as_deref(), Some("ida"));
+    assert_eq!(teams_of(&app, "ida").await, ["dev"]);
+    let superusers = "SELECT count(*) FROM account WHERE name = 'ida' AND superuser";
+    assert_eq!(app.count(superusers).await, 1);
+
+    let made = claims["iat"].as_u64().expect("a time");
+    claims["iat"] = json!(made + 5);
+    claims["groups"] = json!([]);
+    let after = issuer.key.sign(&claims);
+    assert_eq!(account(&app, "own", &after).await.as_deref(), Some("ida"));
+    assert!(teams_of(&app, "ida").await.is_empty());
+    // She is still who she is.
+    assert_eq!(account(&app, "own", &before).await.as_deref(), Some("ida"));
+    assert!(teams_of(&app, "ida").await.is_empty());
+    assert_eq!(app.count(superusers).await, 0);
+
+    claims["iat"] = json!(made + 10);
+    claims["groups"] = json!(["dev"]);
+    let again = issuer.key.sign(&claims);
+    assert_eq!(account(&app, "own", &again).await.as_deref(), Some("ida"));
+    assert_eq!(teams_of(&app, "ida").await, ["dev"]);
+}
+
+#[tokio::test]
 async fn keys_change_at_the_issuer_and_outlive_it() {
     let issuer = TestIssuer::start();
     let app = own(&issuer).start().await;

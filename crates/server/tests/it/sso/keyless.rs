@@ -238,8 +238,20 @@ async fn rules_are_listed_and_removed_and_name_trusted_issuers_only() {
     let rules: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(rules[0]["subject"], "repo:acme/*:ref:refs/heads/main");
     assert_eq!(account(&app, ROBOT, &token).await.as_deref(), Some(ROBOT));
+    let another = app.another();
+    let ours = app.token(&app.anonymous().basic(ROBOT, &token), &[]).await;
     good(&federation(&app, &["remove", ROBOT, "1"], ""));
     assert_eq!(account(&app, ROBOT, &token).await, None, "the rule is gone");
+    let given = another.anonymous().bearer(&ours);
+    let answer = given.get("/v2/acme/app/tags/list").await;
+    assert_eq!(
+        answer
+            .refused(401, "UNAUTHORIZED")
+            .header("www-authenticate")
+            .matches("invalid_token")
+            .count(),
+        1
+    );
     assert!(
         failed(&federation(&app, &["remove", ROBOT, "1"], "")).contains("there is no rule `1`")
     );
