@@ -181,7 +181,8 @@ impl Error {
             Self::Auth(
                 AuthError::KeysUnavailable(_)
                 | AuthError::IssuerUnreachable(_)
-                | AuthError::IssuerBroken { .. },
+                | AuthError::IssuerBroken { .. }
+                | AuthError::DirectoryUnreachable { .. },
             ) => ErrorCode::Unavailable,
             Self::Auth(_) | Self::Panicked => ErrorCode::Unknown,
             Self::NameInvalid(_) => ErrorCode::NameInvalid,
@@ -275,6 +276,9 @@ impl Error {
             // No sooner is it asked again.
             Self::Auth(AuthError::IssuerUnreachable(_) | AuthError::IssuerBroken { .. }) => {
                 headers.insert(http_header::RETRY_AFTER, HeaderValue::from(5));
+            }
+            Self::Auth(AuthError::DirectoryUnreachable { retry_after }) => {
+                headers.insert(http_header::RETRY_AFTER, seconds(*retry_after));
             }
             Self::Registry(Refusal::BlobReferenced) => {
                 headers.insert(http_header::ALLOW, HeaderValue::from_static("GET, HEAD"));
