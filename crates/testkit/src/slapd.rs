@@ -186,6 +186,8 @@ modulepath /usr/lib/ldap
 moduleload back_mdb.la
 moduleload memberof.la
 loglevel stats
+# As some directories are by default: a bind without a password succeeds, as nobody.
+allow bind_anon_dn
 TLSCertificateFile {folder}/certificate
 TLSCertificateKeyFile {folder}/key
 database mdb

@@ -93,8 +93,8 @@ settings! {
         pub(crate) groups: LdapGroups = LdapGroups::default(),
         /// Whether somebody who has no account yet gets one.
         pub(crate) sign_up: bool = false,
-        /// By what somebody is taken for an account that is there already, and has no password here. With `email` whoever can write addresses into
-        /// the directory can be the account that has shown here that the address is its own.
+        /// By what somebody is taken for an account that is there already. With `email` whoever can write addresses into the directory can be the
+        /// account that has shown here that the address is its own.
         pub(crate) link_by: LinkBy = LinkBy::Nothing,
         /// Only who is in this group may log in. Not set: everybody whom `ldap.users` finds.
         pub(crate) required_group: Option<String> = None,

@@ -44,6 +44,8 @@ pub(crate) const PROVIDER: &str = "ldap";
 const WAITING_MAX: usize = 64;
 /// Entries of some hundred bytes, with the groups of each: some MiB.
 const REMEMBERED_MAX: u64 = 8 * 1024;
+/// When to come again where the directory itself is well.
+const AGAIN: Duration = Duration::from_secs(1);
 /// What no directory has as a name, and no filter should carry.
 const NAME_BYTES_MAX: usize = 256;
 /// Longer ones are wrong here too without being looked at.
@@ -183,7 +185,7 @@ impl Directory {
             return Err(Refusal::Overloaded);
         };
         let Ok(running) = timeout(inner.bounds.login, inner.running.acquire()).await else {
-            return Err(Refusal::Unreachable(Duration::from_secs(1)));
+            return Err(Refusal::Unreachable(AGAIN));
         };
         let _running = running.map_err(|_| Refusal::Overloaded)?;
         let began = Instant::now();
@@ -202,6 +204,11 @@ impl Directory {
                 Trouble::Silent
             }
         };
+        if !trouble.is_everybodys() {
+            inner.breaker.succeeded();
+            tracing::warn!(cause = %trouble, "the directory does not say who somebody is: {trouble}");
+            return Err(Refusal::Unreachable(AGAIN));
+        }
         let rest = inner.breaker.failed(began, Instant::now());
         tracing::warn!(
             cause = %trouble,

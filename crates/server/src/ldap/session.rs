@@ -30,6 +30,18 @@ pub(crate) enum Trouble {
     Broken,
 }
 
+impl Trouble {
+    /// Whether the next who asks would hear the same. A server that answers, and does not do what it was asked for one person, is
+    /// not to be left alone for that: whoever has found such a name could shut everybody out.
+    pub(super) fn is_everybodys(&self) -> bool {
+        match self {
+            Self::Lost(_) | Self::Silent | Self::NotLetIn(_) => true,
+            Self::Refused(_, code) => matches!(code.number, Code::BUSY | Code::UNAVAILABLE),
+            Self::Broken => false,
+        }
+    }
+}
+
 /// A result code of LDAP (RFC 4511 appendix A) with what the server adds.
 #[derive(Debug)]
 pub(crate) struct Code {
@@ -40,6 +52,8 @@ pub(crate) struct Code {
 impl Code {
     const SUCCESS: u32 = 0;
     const SIZE_LIMIT: u32 = 4;
+    const BUSY: u32 = 51;
+    const UNAVAILABLE: u32 = 52;
 
     /// Whether it says something of the server or of how it is asked, not of whose password was shown: errors of
     /// operation and protocol, time limits, authentication that is not supported or not strong enough, referrals, servers
