@@ -91,7 +91,9 @@ impl PointRead for PasswordByName {
         Ok(PasswordRow {
             account: row.try_get(1)?,
             generation: row.try_get(2)?,
-            password_hash: row.try_get::<_, Option<String>>(3)?.map(StoredPassword::new),
+            password_hash: row
+                .try_get::<_, Option<String>>(3)?
+                .map(StoredPassword::new),
             // What lies in the past is no duration.
             locked_for: locked_for
                 .and_then(|rest| Duration::try_from_secs_f64(rest).ok())

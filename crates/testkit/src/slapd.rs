@@ -19,7 +19,8 @@ use crate::user::User;
 
 /// Debian has it where only root's `PATH` leads.
 const BINARY: &str = "/usr/sbin/slapd";
-const INSTALL: &str = "slapd (2.5 or later) and ldap-utils are needed: `apt-get install slapd ldap-utils`";
+const INSTALL: &str =
+    "slapd (2.5 or later) and ldap-utils are needed: `apt-get install slapd ldap-utils`";
 /// For one connection on the loopback.
 const CONNECT_TIME: Duration = Duration::from_secs(1);
 /// A port found free may be taken before the server binds it.
@@ -139,7 +140,8 @@ userPassword: {password}
     /// Adds a group of these people, or makes it one of these.
     pub fn group(&self, name: &str, members: &[&str]) {
         let dn = format!("cn={name},{}", Self::GROUPS);
-        let mut ldif = format!("dn: {dn}\nchangetype: add\nobjectClass: groupOfNames\ncn: {name}\n");
+        let mut ldif =
+            format!("dn: {dn}\nchangetype: add\nobjectClass: groupOfNames\ncn: {name}\n");
         // It must have one.
         let _ = writeln!(ldif, "member: {}", Self::READER);
         for member in members {

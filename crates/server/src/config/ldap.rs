@@ -31,9 +31,7 @@ impl Value for LdapUrl {
             Some("ldap") => false,
             _ => return Err(wrong()),
         };
-        let path = parsed
-            .path_and_query()
-            .map(http::uri::PathAndQuery::as_str);
+        let path = parsed.path_and_query().map(http::uri::PathAndQuery::as_str);
         let is_bare = matches!(path, None | Some("/" | ""));
         let authority = parsed
             .authority()
@@ -212,10 +210,16 @@ impl Ldap {
         let password = self.bind_password.as_ref();
         match (self.bind_dn.as_deref(), password) {
             (Some(_), None) => {
-                report.about("ldap.bind_password", "is missing, but `ldap.bind_dn` is set");
+                report.about(
+                    "ldap.bind_password",
+                    "is missing, but `ldap.bind_dn` is set",
+                );
             }
             (None, Some(_)) => {
-                report.about("ldap.bind_dn", "is missing, but `ldap.bind_password` is set");
+                report.about(
+                    "ldap.bind_dn",
+                    "is missing, but `ldap.bind_password` is set",
+                );
             }
             _ => {}
         }
@@ -242,10 +246,7 @@ impl Ldap {
             ("ldap.superuser_group", &self.superuser_group),
         ] {
             if group.is_some() && !are_found {
-                report.about(
-                    key,
-                    "needs `ldap.groups.filter` or `ldap.groups.member_of`",
-                );
+                report.about(key, "needs `ldap.groups.filter` or `ldap.groups.member_of`");
             }
         }
     }

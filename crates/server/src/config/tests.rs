@@ -373,13 +373,19 @@ fn providers_have_names_and_are_checked_one_by_one() {
 #[test]
 fn a_directory_is_described_or_not_and_all_that_is_wrong_with_it_is_said_at_once() {
     let good = [
-        ("PORTOLAN_LDAP__URLS", r#"["ldaps://one.example.com", "ldap://two.example.com:3389"]"#),
+        (
+            "PORTOLAN_LDAP__URLS",
+            r#"["ldaps://one.example.com", "ldap://two.example.com:3389"]"#,
+        ),
         ("PORTOLAN_LDAP__START_TLS", "true"),
         ("PORTOLAN_LDAP__BIND_DN", "cn=reader,dc=example,dc=com"),
         ("PORTOLAN_LDAP__BIND_PASSWORD", "hush"),
         ("PORTOLAN_LDAP__USERS__BASE", "ou=people,dc=example,dc=com"),
         ("PORTOLAN_LDAP__GROUPS__BASE", "ou=groups,dc=example,dc=com"),
-        ("PORTOLAN_LDAP__GROUPS__FILTER", "(|(member={})(memberUid={name}))"),
+        (
+            "PORTOLAN_LDAP__GROUPS__FILTER",
+            "(|(member={})(memberUid={name}))",
+        ),
         ("PORTOLAN_LDAP__REQUIRED_GROUP", "staff"),
     ];
     let shown = load_env(&good).expect("valid").config.print();
@@ -422,7 +428,10 @@ fn a_directory_is_described_or_not_and_all_that_is_wrong_with_it_is_said_at_once
     );
     let unbound = [
         ("PORTOLAN_LDAP__BIND_DN", "cn=reader"),
-        ("PORTOLAN_LDAP__URLS", r#"["http://x", "ldaps://x/dc=y", "ldaps://u:p@x"]"#),
+        (
+            "PORTOLAN_LDAP__URLS",
+            r#"["http://x", "ldaps://x/dc=y", "ldaps://u:p@x"]"#,
+        ),
         ("PORTOLAN_LDAP__USERS__FILTER", "(uid=*)"),
         ("PORTOLAN_LDAP__SURPRISE", "x"),
     ];
@@ -439,6 +448,10 @@ fn a_directory_is_described_or_not_and_all_that_is_wrong_with_it_is_said_at_once
     ];
     assert_eq!(
         keys(&half),
-        ["ldap.bind_password", "ldap.superuser_group", "ldap.users.base"]
+        [
+            "ldap.bind_password",
+            "ldap.superuser_group",
+            "ldap.users.base"
+        ]
     );
 }

@@ -13,7 +13,11 @@ pub(super) async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
         Ok(Some(directory)) => directory,
         Err(cause) => {
             let advice = "correct the section `ldap` of the configuration";
-            return Ok(vec![Finding::problem("directory", format!("{cause:#}"), advice)]);
+            return Ok(vec![Finding::problem(
+                "directory",
+                format!("{cause:#}"),
+                advice,
+            )]);
         }
     };
     let found = directory.examine().await;
@@ -44,6 +48,8 @@ fn advice(trouble: &Trouble) -> &'static str {
         Trouble::Refused(..) => {
             "correct `ldap.users.base` and `ldap.groups.base`, and see what `ldap.bind_dn` may read"
         }
-        Trouble::Broken => "see whether this is the port of LDAP (389), or that of LDAP over TLS (636)",
+        Trouble::Broken => {
+            "see whether this is the port of LDAP (389), or that of LDAP over TLS (636)"
+        }
     }
 }

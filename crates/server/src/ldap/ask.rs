@@ -217,11 +217,16 @@ impl Ask {
         }
         let Some(subject) = entry.id(&self.users.id) else {
             let (dn, id) = (&entry.dn, &self.users.id);
-            tracing::warn!(dn, "`{dn}` has no usable `{id}` (`ldap.users.id`), and is not logged in");
+            tracing::warn!(
+                dn,
+                "`{dn}` has no usable `{id}` (`ldap.users.id`), and is not logged in"
+            );
             return Ok(Answer::Wrong);
         };
         let called = called(&entry, &self.users.name, name);
-        let groups = self.groups_of(session, &entry, called.unwrap_or(name)).await?;
+        let groups = self
+            .groups_of(session, &entry, called.unwrap_or(name))
+            .await?;
         let is_in = |wanted: &str| {
             let groups = groups.as_ref()?;
             Some(groups.iter().any(|group| group == wanted))
@@ -251,7 +256,10 @@ impl Ask {
         if !users.mail.is_empty() {
             attributes.push(&users.mail);
         }
-        let member_of = self.groups.as_ref().and_then(|groups| groups.member_of.as_ref());
+        let member_of = self
+            .groups
+            .as_ref()
+            .and_then(|groups| groups.member_of.as_ref());
         attributes.extend(member_of.map(String::as_str));
         let search = Search {
             what: "the search for a person",
@@ -263,7 +271,9 @@ impl Ask {
         };
         let mut found = session.search(search).await?;
         if found.entries.len() > 1 || found.is_cut {
-            tracing::warn!("`ldap.users.filter` finds more than one person for a name, and nobody is logged in");
+            tracing::warn!(
+                "`ldap.users.filter` finds more than one person for a name, and nobody is logged in"
+            );
             return Ok(None);
         }
         Ok(found.entries.pop())
@@ -311,7 +321,10 @@ impl Ask {
         }
         if is_cut || all.len() > GROUPS_MAX {
             let dn = &entry.dn;
-            tracing::warn!(dn, "the directory does not tell all groups of `{dn}`: they are too many, and none count");
+            tracing::warn!(
+                dn,
+                "the directory does not tell all groups of `{dn}`: they are too many, and none count"
+            );
             return Ok(None);
         }
         let is_usable = |group: &String| {

@@ -72,7 +72,9 @@ impl Breaker {
             state.failed_at = Some(now);
             state.closed_until = Some(now + doubled.min(LONGEST));
         }
-        let rest = state.closed_until.map(|until| until.saturating_duration_since(now));
+        let rest = state
+            .closed_until
+            .map(|until| until.saturating_duration_since(now));
         rest.filter(|rest| !rest.is_zero()).unwrap_or(FIRST)
     }
 }

@@ -39,7 +39,8 @@ impl Dn {
             return false;
         };
         let is_same = |(one, other): (&Part, &Part)| {
-            one.attribute == other.attribute && one.value.to_lowercase() == other.value.to_lowercase()
+            one.attribute == other.attribute
+                && one.value.to_lowercase() == other.value.to_lowercase()
         };
         above > 0 && self.0[above..].iter().zip(&base.0).all(is_same)
     }
@@ -123,7 +124,10 @@ mod tests {
             ("CN=Dev Team,OU=Groups,DC=Example,DC=com", Some("Dev Team")),
             ("cn=a\\2cb\\, c,ou=groups,dc=example,dc=com", Some("a,b, c")),
             ("cn = dev , ou=x, ou=groups,dc=example,dc=com", Some("dev")),
-            ("cn=J\\C3\\BCrgen,ou=groups,dc=example,dc=com", Some("J\u{fc}rgen")),
+            (
+                "cn=J\\C3\\BCrgen,ou=groups,dc=example,dc=com",
+                Some("J\u{fc}rgen"),
+            ),
             ("ou=dev,ou=groups,dc=example,dc=com", None),
         ] {
             let group = dn(text);
@@ -143,7 +147,18 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for text in ["dev", "=dev", "cn=a,", "cn=a,,dc=x", "cn=a+ou=b", "cn=\\", "cn=\\zz", "cn=\\ff", "cn=#04", "c n=a"] {
+        for text in [
+            "dev",
+            "=dev",
+            "cn=a,",
+            "cn=a,,dc=x",
+            "cn=a+ou=b",
+            "cn=\\",
+            "cn=\\zz",
+            "cn=\\ff",
+            "cn=#04",
+            "c n=a",
+        ] {
             assert_eq!(Dn::parse(text), None, "{text}");
         }
     }

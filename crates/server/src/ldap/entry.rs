@@ -69,9 +69,8 @@ impl Entry {
             return Some(uuid::Uuid::from_bytes_le(bytes).to_string());
         }
         let text = std::str::from_utf8(value).ok()?;
-        let is_usable = !text.is_empty()
-            && text.len() <= ID_BYTES_MAX
-            && !text.chars().any(char::is_control);
+        let is_usable =
+            !text.is_empty() && text.len() <= ID_BYTES_MAX && !text.chars().any(char::is_control);
         is_usable.then(|| text.to_owned())
     }
 }
@@ -84,9 +83,13 @@ mod tests {
 
     fn entry(text: &[(&str, &[&str])], binary: &[(&str, &[&[u8]])]) -> Entry {
         let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
-        let attrs = text.iter().map(|(name, values)| ((*name).to_owned(), owned(values)));
+        let attrs = text
+            .iter()
+            .map(|(name, values)| ((*name).to_owned(), owned(values)));
         let bytes = |values: &[&[u8]]| values.iter().map(|value| value.to_vec()).collect();
-        let bin_attrs = binary.iter().map(|(name, values)| ((*name).to_owned(), bytes(values)));
+        let bin_attrs = binary
+            .iter()
+            .map(|(name, values)| ((*name).to_owned(), bytes(values)));
         Entry::from(SearchEntry {
             dn: "uid=a".to_owned(),
             attrs: attrs.collect::<HashMap<_, _>>(),
@@ -96,7 +99,10 @@ mod tests {
 
     #[test]
     fn an_id_is_there_once_and_the_same_however_it_comes() {
-        let text = entry(&[("entryUUID", &["6f1c"]), ("uid", &["a", "b"]), ("e", &[""])], &[]);
+        let text = entry(
+            &[("entryUUID", &["6f1c"]), ("uid", &["a", "b"]), ("e", &[""])],
+            &[],
+        );
         assert_eq!(text.id("entryuuid").as_deref(), Some("6f1c"));
         for none in ["uid", "e", "missing"] {
             assert_eq!(text.id(none), None, "{none}");
@@ -109,12 +115,18 @@ mod tests {
             assert_eq!(entry.id("objectGUID").as_deref(), Some(expected));
         }
         assert_eq!(entry(&[], &[("id", &[&[0xff, 1]])]).id("id"), None);
-        assert_eq!(entry(&[("objectGUID", &["short"])], &[]).id("objectGUID"), None);
+        assert_eq!(
+            entry(&[("objectGUID", &["short"])], &[]).id("objectGUID"),
+            None
+        );
     }
 
     #[test]
     fn a_part_of_the_values_is_told_from_all_of_them() {
-        let cut = entry(&[("memberOf;range=0-1499", &["cn=a"]), ("memberOf", &[])], &[]);
+        let cut = entry(
+            &[("memberOf;range=0-1499", &["cn=a"]), ("memberOf", &[])],
+            &[],
+        );
         assert!(cut.is_cut("memberof"));
         assert!(!cut.is_cut("member"));
         assert!(!entry(&[("memberOf", &["cn=a"])], &[]).is_cut("memberOf"));

@@ -95,7 +95,10 @@ mod tests {
             template("(uid={})").fill("*)(uid=*", ""),
             "(uid=\\2a\\29\\28uid=\\2a)"
         );
-        assert_eq!(template("(uid={})").fill("{}%s\\\0", ""), "(uid={}%s\\5c\\00)");
+        assert_eq!(
+            template("(uid={})").fill("{}%s\\\0", ""),
+            "(uid={}%s\\5c\\00)"
+        );
         let groups = template("(|(member={})(memberUid={name}))");
         assert_eq!(
             groups.fill("uid=a(b),dc=x", "a{}"),

@@ -230,6 +230,52 @@ impl Directory {
     }
 }
 
+/// Whether the directory is asked for a name. Directories compare without regard to capital letters, to blanks around, and to much that can
+/// be written with more than ASCII; whoever guesses passwords could go through all spellings of one name. Of those that
+/// are asked for, all but capital letters tell names apart, and these nobody counts ([`spelled`]).
 fn is_askable(name: &str) -> bool {
-    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && name.bytes().all(plain)
+        && name.trim_matches(' ') == name
+        && !name.contains("  ")
+}
+
+/// A name as it is counted, where a directory is asked.
+pub(crate) fn spelled(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_askable;
+
+    #[test]
+    fn a_name_is_asked_for_in_one_spelling() {
+        for name in [
+            "alice",
+            "Alice",
+            "alice@example.com",
+            "CORP\\alice",
+            "Alice Doe",
+            "*)(uid=*",
+        ] {
+            assert!(is_askable(name), "{name}");
+        }
+        let long = "x".repeat(257);
+        for name in [
+            "",
+            " alice",
+            "alice ",
+            "alice  doe",
+            "al\u{ad}ice",
+            "al\u{ef}ce",
+            "alice\0",
+            "a\tb",
+            &long,
+        ] {
+            assert!(!is_askable(name), "{name:?}");
+        }
+    }
 }

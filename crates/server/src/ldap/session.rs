@@ -59,7 +59,10 @@ impl Code {
     /// operation and protocol, time limits, authentication that is not supported or not strong enough, referrals, servers
     /// that are busy or unavailable, and what has no other number.
     fn is_of_the_server(&self) -> bool {
-        matches!(self.number, 1 | 2 | 3 | 7 | 8 | 10 | 11 | 13 | 51 | 52 | 54 | 80)
+        matches!(
+            self.number,
+            1 | 2 | 3 | 7 | 8 | 10 | 11 | 13 | 51 | 52 | 54 | 80
+        )
     }
 }
 

@@ -39,7 +39,10 @@ impl Auth {
         let identity = &self.0.identity;
         if !member.admitted {
             // What he has by his groups he loses all the same.
-            identity.sign_in(person, NOBODY_NEW, &from).await.map_err(Error::Registry)?;
+            identity
+                .sign_in(person, NOBODY_NEW, &from)
+                .await
+                .map_err(Error::Registry)?;
             tracing::info!(
                 subject,
                 "refused `{subject}` of the directory: not in `ldap.required_group`"
@@ -57,10 +60,7 @@ impl Auth {
                 freshness: person.freshness,
             })),
             SignIn::Refused(refusal) => {
-                tracing::info!(
-                    subject,
-                    "refused `{subject}` of the directory: {refusal}"
-                );
+                tracing::info!(subject, "refused `{subject}` of the directory: {refusal}");
                 Ok(None)
             }
         }

@@ -12,6 +12,7 @@ use super::account::Account;
 use super::chores::Chore;
 use super::login::Claimed;
 use super::{Auth, Error};
+use crate::ldap::spelled;
 use portolan_auth::{Method, PasswordHash, Subject};
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::lockouts::{PasswordByName, PasswordKey, PasswordRow};
@@ -39,6 +40,14 @@ impl Auth {
         client: IpAddr,
     ) -> Result<Account, Error> {
         let guard = &self.0.guard;
+        let typed = name;
+        let (name, claimed) = if self.0.directory.is_some() {
+            let name = spelled(&typed);
+            let claimed = Claimed::of(&name);
+            (name, claimed)
+        } else {
+            (typed.clone(), claimed)
+        };
         let who = guard.who(&name, client);
         if let Some(retry_after) = guard.wait(&who, Instant::now()) {
             return Err(Error::TooManyFailures { retry_after });
@@ -54,7 +63,7 @@ impl Auth {
         let open = found.filter(|found| !is_locked(found));
         let account = match &self.0.directory {
             Some(directory) if is_elsewheres => {
-                let account = self.check_by(directory, &name, &password, client).await?;
+                let account = self.check_by(directory, &typed, &password, client).await?;
                 if account.is_none() {
                     // As long as for a name that has a password here.
                     self.0.passwords.verify(password.clone(), None).await?;
@@ -65,7 +74,7 @@ impl Auth {
                 let account = self.check_here(open.as_ref(), &password).await?;
                 if let (None, Some(directory)) = (&account, directory) {
                     // As long as for a name that is the directory's.
-                    directory.pretend(&name).await;
+                    directory.pretend(&typed).await;
                 }
                 account
             }

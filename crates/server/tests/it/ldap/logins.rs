@@ -1,6 +1,6 @@
 //! Who is logged in by the directory, as whom, and who is not.
 
-use super::stage::{binds, login, over, shared, subject, team};
+use super::stage::{binds, directory, login, over, shared, subject, team};
 use crate::app::{ADMIN, PASSWORD, push};
 use crate::logins::{admin, secret};
 use http::Method;
@@ -8,6 +8,7 @@ use portolan_testkit::children::{eventually, run};
 use portolan_testkit::image::Image;
 use portolan_testkit::slapd::Slapd;
 use serde_json::json;
+use std::net::TcpListener;
 
 #[tokio::test]
 async fn a_name_and_a_password_of_the_directory_pull_what_the_teams_of_its_groups_may() {
@@ -17,8 +18,21 @@ async fn a_name_and_a_password_of_the_directory_pull_what_the_teams_of_its_group
     let app = over(directory).start().await;
     team(&app, "acme", "anna-dev");
     push(&app.admin(), "acme/app", "v1", &Image::random(71)).await;
-    admin(&app, &["permission", "set", "acme/app", "read", "--team", "acme/anna-dev"]);
-    let scopes = ["repository:acme/app:pull,push", "repository:anna/own:pull,push"];
+    admin(
+        &app,
+        &[
+            "permission",
+            "set",
+            "acme/app",
+            "read",
+            "--team",
+            "acme/anna-dev",
+        ],
+    );
+    let scopes = [
+        "repository:acme/app:pull,push",
+        "repository:anna/own:pull,push",
+    ];
     let anna = app.anonymous().basic("anna", "anna's secret");
     let pulls = async |status: u16| {
         let token = app.token(&anna, &scopes).await;
@@ -28,7 +42,10 @@ async fn a_name_and_a_password_of_the_directory_pull_what_the_teams_of_its_group
     };
     let token = pulls(200).await;
     let claims = crate::token::claims(&token);
-    assert_eq!((&claims["sub"], &claims["via"]), (&json!("anna"), &json!("ldap")));
+    assert_eq!(
+        (&claims["sub"], &claims["via"]),
+        (&json!("anna"), &json!("ldap"))
+    );
     assert_eq!(
         claims["access"],
         json!([
@@ -106,16 +123,96 @@ async fn what_is_not_the_password_is_refused_alike_whether_or_not_there_is_such_
     }
     assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]));
     assert_eq!(
-        app.count("SELECT count(*) FROM account WHERE kind = 'user'").await,
+        app.count("SELECT count(*) FROM account WHERE kind = 'user'")
+            .await,
         1
     );
     // Nobody was bound without a password, which a directory lets in as nobody.
     assert_eq!(binds(directory, "carl"), 2);
     let log = directory.log();
-    assert!(!log.contains("(uid=*)") && log.contains("(uid=\\2A)"), "{log}");
+    assert!(
+        !log.contains("(uid=*)") && log.contains("(uid=\\2A)"),
+        "{log}"
+    );
     assert_eq!(subject(login(&app, "carl", "carl's secret").await), "carl");
     // A directory knows no capital letters in names.
     assert_eq!(subject(login(&app, "Carl", "carl's secret").await), "carl");
+}
+
+/// What the directory was asked after so many bytes of its log: searches, and binds but those of the reader.
+fn asked(directory: &Slapd, from: usize) -> (usize, usize) {
+    let log = directory.log();
+    let log = &log[from..];
+    let reader = format!("BIND dn=\"{}\" method=128", Slapd::READER);
+    let binds = log.matches("\" method=128").count() - log.matches(&reader).count();
+    (log.matches(" SRCH base=").count(), binds)
+}
+
+#[tokio::test]
+async fn the_directory_is_asked_as_much_for_a_name_that_is_not_its_own() {
+    // Its log is compared, so nobody else may ask it.
+    let directory = directory();
+    directory.person("theo", "theo's secret");
+    let app = over(&directory).start().await;
+    app.user("local");
+    for (name, password) in [
+        ("theo", "a guess"),
+        ("theo", ""),
+        ("nobody", "a guess"),
+        ("nobody", ""),
+        ("local", "a guess"),
+        ("no\u{ef}body", "a guess"),
+        (ADMIN, ""),
+    ] {
+        let before = directory.log().len();
+        login(&app, name, password)
+            .await
+            .refused(401, "UNAUTHORIZED");
+        eventually("the directory has said goodbye", || async {
+            let log = directory.log();
+            log[before..].contains(" closed")
+        })
+        .await;
+        assert_eq!(asked(&directory, before), (1, 1), "{name} {password}");
+    }
+    let before = directory.log().len();
+    login(&app, "local", PASSWORD).await.expect(200);
+    assert_eq!(asked(&directory, before), (0, 0));
+}
+
+#[tokio::test]
+async fn what_lies_on_another_server_is_not_there_and_nobody_goes_to_look() {
+    let directory = directory();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    elsewhere.set_nonblocking(true).expect("a socket");
+    let address = elsewhere.local_addr().expect("it is bound");
+    directory.change(&format!(
+        "dn: ou=branch,{people}
+changetype: add
+objectClass: referral
+objectClass: extensibleObject
+ou: branch
+ref: ldap://{address}/ou=branch,{people}
+",
+        people = Slapd::PEOPLE
+    ));
+    let found = run(std::process::Command::new("ldapsearch")
+        .args(["-x", "-H", &directory.url(), "-D", Slapd::READER])
+        .args([
+            "-w",
+            Slapd::READER_PASSWORD,
+            "-b",
+            Slapd::PEOPLE,
+            "(uid=udo)",
+        ]));
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(found.contains(&format!("ref: ldap://{address}")), "{found}");
+    let app = over(&directory).start().await;
+    login(&app, "udo", "udo's secret")
+        .await
+        .refused(401, "UNAUTHORIZED");
+    let came = elsewhere.accept().expect_err("nobody comes");
+    assert_eq!(came.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test]
@@ -179,6 +276,11 @@ async fn a_name_that_is_taken_here_stays_who_it_was() {
         .refused(401, "UNAUTHORIZED");
     login(&app, "frida", PASSWORD).await.expect(200);
     login(&app, ADMIN, PASSWORD).await.expect(200);
+    // Where there is a directory names have no capital letters.
+    login(&app, "Admin", PASSWORD).await.expect(200);
+    login(&app, "ADMIN", "the directory's administrator")
+        .await
+        .refused(401, "UNAUTHORIZED");
     assert_eq!((binds(directory, "frida"), binds(directory, ADMIN)), (0, 0));
     // Without one it is another's all the same.
     let session = app.database().session().await;
@@ -238,9 +340,14 @@ async fn wrong_passwords_of_the_directory_shut_out_on_every_process_as_those_kep
     let another = app.another();
     subject(login(&app, "jana", "jana's secret").await);
     for name in ["jana", "nobody"] {
-        for guess in ["a", "a", "b", "c"] {
+        let capitals = name.to_ascii_uppercase();
+        for (name, guess) in [(name, "a"), (&capitals, "a"), (&capitals, "b"), (name, "c")] {
             login(&app, name, guess).await.refused(401, "UNAUTHORIZED");
         }
+        // No spelling is another name.
+        login(&app, &capitals, "jana's secret")
+            .await
+            .refused(429, "TOOMANYREQUESTS");
         login(&app, name, "jana's secret")
             .await
             .refused(429, "TOOMANYREQUESTS");
@@ -252,9 +359,11 @@ async fn wrong_passwords_of_the_directory_shut_out_on_every_process_as_those_kep
     })
     .await;
     let before = binds(directory, "jana");
-    login(&another, "jana", "jana's secret")
-        .await
-        .refused(401, "UNAUTHORIZED");
+    for name in ["jana", "Jana"] {
+        login(&another, name, "jana's secret")
+            .await
+            .refused(401, "UNAUTHORIZED");
+    }
     assert_eq!(binds(directory, "jana"), before, "it is not even tried");
     let session = app.database().session().await;
     let over = "UPDATE lockout SET locked_until = now() - interval '1 second'";
@@ -352,7 +461,12 @@ async fn a_password_of_the_directory_is_not_changed_here_and_application_tokens_
         .send()
         .await
         .expect(403);
-    assert!(answer.json()["detail"].as_str().unwrap().contains("directory"));
+    assert!(
+        answer.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("directory")
+    );
     let token = secret(&app, &["token", "create", "olga"]);
     login(&app, "olga", &token).await.expect(200);
     assert!(!app.log().contains("olga's secret"));

@@ -38,7 +38,10 @@ async fn those_here_are_served(app: &TestApp) {
 async fn while_the_directory_is_down_its_people_shall_come_again_and_others_notice_nothing() {
     let mut directory = directory();
     directory.person("quentin", "quentin's secret");
-    let app = over(&directory).with("LOGIN__LOCKOUT_AFTER", 2).start().await;
+    let app = over(&directory)
+        .with("LOGIN__LOCKOUT_AFTER", 2)
+        .start()
+        .await;
     subject(login(&app, "quentin", "quentin's secret").await);
     directory.stop();
     for guess in 0..6 {
@@ -104,7 +107,10 @@ async fn another_server_of_the_directory_is_asked_where_one_is_silent() {
     subject(login(&app, "sven", "sven's secret").await);
     let (answer, took) = timed(login(&app, "sven", "sven's secret")).await;
     subject(answer);
-    assert!(took < Duration::from_secs(1), "the one that answered is asked first: {took:?}");
+    assert!(
+        took < Duration::from_secs(1),
+        "the one that answered is asked first: {took:?}"
+    );
 }
 
 #[tokio::test]
@@ -126,12 +132,19 @@ async fn the_doctor_says_whether_the_directory_answers_and_lets_in_who_looks_peo
     assert!(text.contains(&format!("ok       {about}")), "{text}");
     for (name, value, word) in [
         ("BIND_PASSWORD", "wrong", "ldap.bind_password"),
-        ("USERS__BASE", "ou=nowhere,dc=example,dc=test", "no such object"),
+        (
+            "USERS__BASE",
+            "ou=nowhere,dc=example,dc=test",
+            "no such object",
+        ),
         ("CA_FILE", "/nonexistent", "ldap.ca_file"),
     ] {
         let (code, text) = doctor(&[(name, value)]);
         assert_eq!(code, Some(1), "{text}");
-        assert!(text.contains("PROBLEM  directory") && text.contains(word), "{text}");
+        assert!(
+            text.contains("PROBLEM  directory") && text.contains(word),
+            "{text}"
+        );
         assert!(!text.contains("wrong"), "{text}");
     }
     directory.stop();
