@@ -135,7 +135,8 @@ impl Directory {
             self.pretend(name).await;
             return Ok(None);
         }
-        let asking = async { self.asked(name, text).await.map(Arc::new) };
+        // Large, and on the way of every request.
+        let asking = Box::pin(async { self.asked(name, text).await.map(Arc::new) });
         let outcome = match &self.0.remembered {
             None => asking.await,
             Some(remembered) => {
@@ -160,7 +161,7 @@ impl Directory {
     /// Takes as long as [`Self::check`] of a name that the directory does not have, for a name that it is not asked about.
     pub(crate) async fn pretend(&self, name: &str) {
         let name = if is_askable(name) { name } else { "nobody" };
-        let _ = self.within_bounds(self.0.ask.look_for_nobody(name)).await;
+        let _ = Box::pin(self.within_bounds(self.0.ask.look_for_nobody(name))).await;
     }
 
     async fn asked(&self, name: &str, password: &str) -> Result<Member, Refusal> {

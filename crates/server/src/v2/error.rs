@@ -263,7 +263,8 @@ impl Error {
                 Refusal::Overloaded { retry_after }
                 | Refusal::ReadOnly { retry_after, .. }
                 | Refusal::Unavailable { retry_after, .. },
-            ) => {
+            )
+            | Self::Auth(AuthError::DirectoryUnreachable { retry_after }) => {
                 headers.insert(http_header::RETRY_AFTER, seconds(*retry_after));
             }
             Self::Auth(AuthError::Overloaded) => {
@@ -276,9 +277,6 @@ impl Error {
             // No sooner is it asked again.
             Self::Auth(AuthError::IssuerUnreachable(_) | AuthError::IssuerBroken { .. }) => {
                 headers.insert(http_header::RETRY_AFTER, HeaderValue::from(5));
-            }
-            Self::Auth(AuthError::DirectoryUnreachable { retry_after }) => {
-                headers.insert(http_header::RETRY_AFTER, seconds(*retry_after));
             }
             Self::Registry(Refusal::BlobReferenced) => {
                 headers.insert(http_header::ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -41,6 +41,7 @@ fn a_good_configuration_is_said_to_be_good() {
     assert_eq!(output.stdout, b"the configuration is good\n");
 }
 
+#[expect(clippy::too_many_lines, reason = "all of it is one text")]
 #[test]
 fn what_is_in_effect_is_printed_without_secrets() {
     let output = check(&["--print"], &base());
