@@ -177,7 +177,7 @@ impl Ask {
         for turn in 0..count {
             let at = first.wrapping_add(turn) % count;
             let server = &self.servers[at];
-            let opened = timeout(self.connect, self.open_one(server)).await;
+            let opened = timeout(self.connect, whole(self.open_one(server))).await;
             match opened.unwrap_or(Err(Trouble::Silent)) {
                 Ok(session) => {
                     if turn > 0 {

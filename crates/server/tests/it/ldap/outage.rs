@@ -4,6 +4,7 @@ use super::stage::{at, directory, login, over, subject};
 use crate::app::{ADMIN, PASSWORD, TestApp};
 use portolan_testkit::children::eventually;
 use portolan_testkit::client::Answer;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,18 @@ async fn a_directory_that_never_answers_is_waited_for_once_and_not_for_long() {
     shall_come_again(answer);
     assert!(took < Duration::from_millis(500), "{took:?}");
     those_here_are_served(&app).await;
-    // However many come, few ask.
+}
+
+#[tokio::test]
+async fn however_many_come_few_ask() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    silent.set_nonblocking(true).expect("a socket");
+    let port = silent.local_addr().expect("it is bound").port();
+    let app = at(&[&format!("ldaps://localhost:{port}")])
+        .with("LDAP__BOUNDS__CONNECT", "1s")
+        .with("LDAP__BOUNDS__CONNECTIONS", "3")
+        .start()
+        .await;
     let crowd = (0..40).map(|number| {
         let app = &app;
         async move { timed(login(app, &format!("name{number}"), "a guess")).await }
@@ -91,6 +103,61 @@ async fn a_directory_that_never_answers_is_waited_for_once_and_not_for_long() {
         shall_come_again(answer);
         assert!(took < QUICK + Duration::from_secs(2), "{took:?}");
     }
+    let came = std::iter::from_fn(|| silent.accept().ok()).count();
+    assert_eq!(came, 3);
+    those_here_are_served(&app).await;
+}
+
+/// Says the same to everybody who comes.
+fn says(answer: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    // It ends with the test process.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(answer);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    format!("ldap://localhost:{port}")
+}
+
+#[tokio::test]
+async fn servers_that_make_no_sense_are_passed_over() {
+    let directory = directory();
+    directory.person("vera", "vera's secret");
+    let nonsense = [
+        says(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        says(b""),
+        // Messages of LDAP to the letter, and answers to nothing, without what an answer has, or of an unknown kind.
+        says(b"\x30\x0c\x02\x01\x63\x61\x07\x0a\x01\x00\x04\x00\x04\x00"),
+        says(b"\x30\x05\x02\x01\x01\x61\x00"),
+        says(b"\x30\x00"),
+        says(b"\x30\x05\x02\x01\x01\x7e\x00"),
+        says(&[0; 64]),
+    ];
+    let mut urls: Vec<&str> = nonsense.iter().map(String::as_str).collect();
+    let url = directory.url();
+    urls.push(&url);
+    let app = at(&urls)
+        .with("LDAP__ALLOW_PLAINTEXT", "true")
+        .with("LDAP__BOUNDS__CONNECT", "300ms")
+        .start()
+        .await;
+    subject(login(&app, "vera", "vera's secret").await);
+    assert!(
+        app.log().contains("its answer makes no sense"),
+        "{}",
+        app.log()
+    );
+    urls.pop();
+    let app = at(&urls)
+        .with("LDAP__ALLOW_PLAINTEXT", "true")
+        .with("LDAP__BOUNDS__CONNECT", "300ms")
+        .start()
+        .await;
+    shall_come_again(login(&app, "vera", "vera's secret").await);
+    those_here_are_served(&app).await;
 }
 
 #[tokio::test]
