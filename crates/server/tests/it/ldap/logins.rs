@@ -471,3 +471,83 @@ async fn a_password_of_the_directory_is_not_changed_here_and_application_tokens_
     login(&app, "olga", &token).await.expect(200);
     assert!(!app.log().contains("olga's secret"));
 }
+
+#[tokio::test]
+async fn people_and_groups_are_found_by_the_filters_that_are_set_whatever_their_names_hold() {
+    let directory = shared();
+    // Of a branch whose name would end a filter.
+    directory.change(&format!(
+        "dn: ou=a(b)*\\5c,{people}
+changetype: add
+objectClass: organizationalUnit
+ou: a(b)*\\
+
+dn: uid=xaver,ou=a(b)*\\5c,{people}
+changetype: add
+objectClass: inetOrgPerson
+uid: xaver
+cn: Xaver
+sn: Xaver
+mail: x@example.test
+userPassword: xaver's secret
+
+dn: cn=xaver-dev,{groups}
+changetype: add
+objectClass: groupOfNames
+cn: xaver-dev
+member: uid=xaver,ou=a(b)*\\5c,{people}
+
+dn: cn=xaver-unix,{groups}
+changetype: add
+objectClass: posixGroup
+cn: xaver-unix
+gidNumber: 1000
+memberUid: xaver
+",
+        people = Slapd::PEOPLE,
+        groups = Slapd::GROUPS
+    ));
+    let app = over(directory)
+        .with("LDAP__USERS__FILTER", "(|(mail=%s)(cn=%s))")
+        .with("LDAP__GROUPS__FILTER", "(|(member={})(memberUid={name}))")
+        .start()
+        .await;
+    team(&app, "acme", "xaver-dev");
+    admin(&app, &["team", "create", "acme/unix"]);
+    admin(
+        &app,
+        &["team", "add-group", "acme/unix", "ldap", "xaver-unix"],
+    );
+    for name in ["x@example.test", "Xaver"] {
+        assert_eq!(subject(login(&app, name, "xaver's secret").await), "xaver");
+    }
+    assert_eq!(app.count("SELECT count(*) FROM membership").await, 2);
+}
+
+#[tokio::test]
+async fn who_has_the_verified_address_of_an_account_is_that_account_where_that_is_wanted() {
+    let directory = shared();
+    directory.person("yvonne", "yvonne's secret");
+    directory.person("zoe", "zoe's secret");
+    let app = over(directory)
+        .with("LDAP__SIGN_UP", "false")
+        .with("LDAP__LINK_BY", "email")
+        .start()
+        .await;
+    for name in ["yv", "zz"] {
+        app.user(name);
+    }
+    let session = app.database().session().await;
+    let sql =
+        "UPDATE account SET email = 'Yvonne@example.test', email_verified = true WHERE name = 'yv';
+        UPDATE account SET email = 'zoe@example.test' WHERE name = 'zz'";
+    session.batch_execute(sql).await.expect("two rows");
+    assert_eq!(
+        subject(login(&app, "yvonne", "yvonne's secret").await),
+        "yv"
+    );
+    // An address that nobody has shown to be his is nobody's.
+    login(&app, "zoe", "zoe's secret")
+        .await
+        .refused(401, "UNAUTHORIZED");
+}

@@ -81,7 +81,7 @@ async fn a_directory_that_never_answers_is_waited_for_once_and_not_for_long() {
     // The next hears it at once.
     let (answer, took) = timed(login(&app, "rosa", "a guess")).await;
     shall_come_again(answer);
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
     those_here_are_served(&app).await;
 }
 
