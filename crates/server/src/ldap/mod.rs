@@ -135,8 +135,7 @@ impl Directory {
             self.pretend(name).await;
             return Ok(None);
         }
-        // Large, and on the way of every request.
-        let asking = Box::pin(async { self.asked(name, text).await.map(Arc::new) });
+        let asking = async { self.asked(name, text).await.map(Arc::new) };
         let outcome = match &self.0.remembered {
             None => asking.await,
             Some(remembered) => {
@@ -161,12 +160,14 @@ impl Directory {
     /// Takes as long as [`Self::check`] of a name that the directory does not have, for a name that it is not asked about.
     pub(crate) async fn pretend(&self, name: &str) {
         let name = if is_askable(name) { name } else { "nobody" };
-        let _ = Box::pin(self.within_bounds(self.0.ask.look_for_nobody(name))).await;
+        let asking = Box::pin(self.0.ask.look_for_nobody(name));
+        let _ = self.within_bounds(asking).await;
     }
 
     async fn asked(&self, name: &str, password: &str) -> Result<Member, Refusal> {
-        let answer = self.within_bounds(self.0.ask.log_in(name, password));
-        match answer.await? {
+        // Large, and what asks for it is on the way of every request.
+        let asking = Box::pin(self.0.ask.log_in(name, password));
+        match self.within_bounds(asking).await? {
             Answer::Right(member) => Ok(member),
             Answer::Wrong => Err(Refusal::Wrong),
         }
