@@ -9,6 +9,7 @@
 #   clients   docker, podman, skopeo, helm
 #   sso       the identity provider that single sign-on is tested against, as tests/sso pins it, and a Node.js to run it:
 #             the system's from 20 on, else one of its own (Debian 12 has 18)
+#   directory slapd and its clients, for tests only
 #   peers     the registries and the server that `make bench` measures beside ours
 #
 # Debian's packages are installed as root or through sudo; where neither is possible it says exactly what to
@@ -81,6 +82,12 @@ need_postgres() {
 # Debian puts it where only root's PATH leads.
 need_pooler() {
     command -v pgbouncer > /dev/null || [ -x /usr/sbin/pgbouncer ] || MISSING+=(pgbouncer)
+}
+
+# Any 2.5 or 2.6 will do. Debian puts it where only root's PATH leads.
+need_directory() {
+    command -v slapd > /dev/null || [ -x /usr/sbin/slapd ] || MISSING+=(slapd)
+    command -v ldapmodify > /dev/null || MISSING+=(ldap-utils)
 }
 
 need_clients() {
@@ -168,7 +175,7 @@ tools=
 sso=
 for need in "$@"; do
     case $need in
-        rust | go | postgres | pooler) "need_$need" ;;
+        rust | go | postgres | pooler | directory) "need_$need" ;;
         sso) need_sso; sso=yes ;;
         tools) tools+=$TOOLS ;;
         clients) need_clients; tools+=$CLIENTS ;;

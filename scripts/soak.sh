@@ -12,7 +12,7 @@ CLUSTER_ROUNDS=${CLUSTER_ROUNDS:-30}
 # Another schedule every day, and the same all day long.
 CLUSTER_SEED=${CLUSTER_SEED:-$(date -u +%Y%m%d)}
 
-"$ROOT/scripts/setup.sh" rust go postgres pooler clients sso tools
+"$ROOT/scripts/setup.sh" rust go postgres pooler directory clients sso tools
 cd "$ROOT"
 export CARGO_TARGET_DIR KILL_ROUNDS
 CARGO_TARGET_DIR=$(target_dir)

@@ -8,7 +8,7 @@ source "$(dirname "$0")/lib.sh"
 
 KILL_ROUNDS=${KILL_ROUNDS:-20}
 
-"$ROOT/scripts/setup.sh" rust go postgres pooler clients sso tools
+"$ROOT/scripts/setup.sh" rust go postgres pooler directory clients sso tools
 cd "$ROOT"
 export CARGO_TARGET_DIR CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 CARGO_TARGET_DIR=$(target_dir)

@@ -2,6 +2,7 @@
 
 use crate::keyring::KeysUnavailable;
 use crate::oidc::HttpsUrl;
+use std::time::Duration;
 
 /// A refusal or a failure of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,12 @@ pub enum Error {
         issuer: HttpsUrl,
         /// What is wrong.
         what: &'static str,
+    },
+    /// The directory cannot say whether a password is right; worth another try.
+    #[error("the directory does not answer")]
+    DirectoryUnreachable {
+        /// No sooner is it asked again.
+        retry_after: Duration,
     },
     /// A provider does not give a token for this code.
     #[error("the provider refused the code: {0}")]

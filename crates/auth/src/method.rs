@@ -14,6 +14,8 @@ pub enum Method {
     Application,
     /// A person's ID token of a provider of single sign-on.
     Oidc,
+    /// A password that a directory has found right.
+    Ldap,
     /// An ID token that a robot's rules admit.
     Keyless,
     /// A session of a browser.
@@ -28,6 +30,7 @@ impl Method {
             Self::Robot => "robot",
             Self::Application => "application",
             Self::Oidc => "oidc",
+            Self::Ldap => "ldap",
             Self::Keyless => "keyless",
             Self::Session => "session",
         }

@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-/// A user's password by name, and how he stands in one network. A disabled account, and one that has no password, has none.
+/// A user's password by name, and how he stands in one network. A disabled account has none; one whose password is kept
+/// elsewhere has no hash.
 #[derive(Debug, Clone, Copy)]
 pub struct PasswordByName;
 
@@ -34,8 +35,8 @@ pub struct PasswordRow {
     pub account: AccountId,
     /// The account's generation, for the token.
     pub generation: i64,
-    /// The password's hash.
-    pub password_hash: StoredPassword,
+    /// The password's hash, where it has a password here.
+    pub password_hash: Option<StoredPassword>,
     /// How much longer no password is taken from this network.
     pub locked_for: Option<Duration>,
     /// Whether there were wrong passwords from this network since the last right one.
@@ -54,7 +55,7 @@ impl PointRead for PasswordByName {
          CROSS JOIN LATERAL (
              SELECT account.id, account.generation, account.password_hash
              FROM account
-             WHERE account.name = k.name AND account.state = 'active' AND account.password_hash IS NOT NULL
+             WHERE account.name = k.name AND account.state = 'active' AND account.kind = 'user'
              LIMIT 1
          ) a
          LEFT JOIN LATERAL (
@@ -90,7 +91,9 @@ impl PointRead for PasswordByName {
         Ok(PasswordRow {
             account: row.try_get(1)?,
             generation: row.try_get(2)?,
-            password_hash: StoredPassword::new(row.try_get::<_, String>(3)?),
+            password_hash: row
+                .try_get::<_, Option<String>>(3)?
+                .map(StoredPassword::new),
             // What lies in the past is no duration.
             locked_for: locked_for
                 .and_then(|rest| Duration::try_from_secs_f64(rest).ok())

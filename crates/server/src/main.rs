@@ -12,6 +12,7 @@ mod health;
 mod https;
 mod instruments;
 mod layer;
+mod ldap;
 mod listen;
 mod migrate;
 mod output;

@@ -5,6 +5,7 @@ use crate::config::{
     StoreKind,
 };
 use crate::layer::Challenger;
+use crate::ldap::Directory;
 use crate::sso::{self, Sso};
 use crate::token::{self, Auth};
 use crate::v2;
@@ -242,6 +243,7 @@ pub(crate) async fn app(
         clock: Arc::clone(&clock),
         random: StdRng::from_rng(random),
     })?;
+    let directory = Directory::new(&config.ldap, &seal)?;
     let auth = Auth::start(token::Parts {
         router: router.clone(),
         seal,
@@ -252,6 +254,7 @@ pub(crate) async fn app(
         processes: processes(config),
         clock,
         sso: sso.clone(),
+        directory,
         pulls,
         random: StdRng::from_rng(random),
     })

@@ -1,4 +1,4 @@
-//! People of a provider of single sign-on: which account somebody is, and what his groups give him.
+//! People of a provider of single sign-on, or of a directory: which account somebody is, and what his groups give him.
 //!
 //! Nobody becomes an account that is there already by having its name or its address, but for an address that both
 //! sides have verified, where the operator wants that for this provider.
@@ -6,6 +6,7 @@
 use super::{Actor, Identity, replaced};
 use crate::transaction::{Acknowledge, Attempts, conclude};
 use crate::{Error, Freshness};
+use portolan_auth::Method;
 use portolan_metadata::Refused;
 use portolan_metadata::accounts::{self, AccountName, Superuser};
 use portolan_metadata::audit::{self, Change};
@@ -58,6 +59,8 @@ pub struct From {
     pub address: Option<IpAddr>,
     /// The request, as its log lines name it.
     pub request: Option<String>,
+    /// What he has shown.
+    pub method: Method,
 }
 
 /// An account that somebody has shown to be.
@@ -291,7 +294,7 @@ fn actor(row: &PersonRow, from: &From) -> Actor {
         account: Some(row.account),
         credential: None,
         name: row.name.to_string(),
-        method: portolan_auth::Method::Oidc.as_str(),
+        method: from.method.as_str(),
         address: from.address,
         request: from.request.clone(),
     }

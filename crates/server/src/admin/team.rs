@@ -70,7 +70,7 @@ pub(crate) enum Task {
         /// Who.
         member: AccountName,
     },
-    /// Let a team follow a group of a provider of single sign-on: who logs in and is in the group is in the team.
+    /// Let a team follow a group of a provider of single sign-on, or of the directory (`ldap`): who logs in and is in the group is in the team.
     AddGroup {
         /// Which, as `acme/developers`.
         team: TeamPath,
@@ -89,7 +89,7 @@ pub(crate) enum Task {
 /// A group at a provider.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GroupArgs {
-    /// The provider, by its name in the configuration.
+    /// The provider, by its name in the configuration; `ldap` is the directory.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     provider: String,
     /// The group, as the provider calls it.

@@ -9,6 +9,7 @@ mod database;
 mod distribution;
 mod environment;
 mod http;
+mod ldap;
 mod limits;
 mod log;
 mod login;
@@ -30,6 +31,7 @@ pub(crate) use self::http::{Bounds, Http, Tls};
 pub(crate) use accounts::{Admin, SecretKey, Secrets, Tokens};
 pub(crate) use audit::Audit;
 pub(crate) use database::{Database, Freshness, OnPrimaryLoss};
+pub(crate) use ldap::{Ldap, LdapBounds, LdapGroups, LdapUsers};
 pub(crate) use limits::{Jobs, Limits};
 pub(crate) use log::{Log, LogFormat, LogRequests};
 pub(crate) use login::Login;
@@ -77,6 +79,8 @@ settings! {
         pub(crate) oidc: Providers = Providers::default(),
         /// Logins of CI systems without a secret.
         pub(crate) keyless: Keyless = Keyless::default(),
+        /// A directory whose people log in with their passwords there.
+        pub(crate) ldap: Ldap = Ldap::default(),
         /// The audit log.
         pub(crate) audit: Audit = Audit::default(),
         /// How much one request may carry, and how much is kept in memory.
@@ -180,6 +184,7 @@ impl Config {
         self.login.check(report);
         self.oidc.check(report);
         self.keyless.check(report);
+        self.ldap.check(&self.oidc, report);
         self.audit.check(report);
         self.mail.check(report);
         self.limits.check(report);

@@ -93,7 +93,7 @@ fn all_errors_of_all_sources_are_said_at_once_with_their_source() {
             "`limits.manifest`: must lie between `4000000B` and `4MiB` (file `FILE`)",
             "`log.format`: `xml` is not `text` or `json` (environment variable `PORTOLAN_LOG__FORMAT`)",
             "`roles`: `pilot` is not `registry`, `api` or `worker` (file `FILE`)",
-            "`surprise`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, accounts, mail, login, oidc, keyless, audit, limits, jobs, log (file `FILE`)",
+            "`surprise`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, accounts, mail, login, oidc, keyless, ldap, audit, limits, jobs, log (file `FILE`)",
         ]
     );
 }
@@ -366,6 +366,92 @@ fn providers_have_names_and_are_checked_one_by_one() {
             "oidc.b.issuer",
             "oidc.b.scopes",
             "oidc.b.secret",
+        ]
+    );
+}
+
+#[test]
+fn a_directory_is_described_or_not_and_all_that_is_wrong_with_it_is_said_at_once() {
+    let good = [
+        (
+            "PORTOLAN_LDAP__URLS",
+            r#"["ldaps://one.example.com", "ldap://two.example.com:3389"]"#,
+        ),
+        ("PORTOLAN_LDAP__START_TLS", "true"),
+        ("PORTOLAN_LDAP__BIND_DN", "cn=reader,dc=example,dc=com"),
+        ("PORTOLAN_LDAP__BIND_PASSWORD", "hush"),
+        ("PORTOLAN_LDAP__USERS__BASE", "ou=people,dc=example,dc=com"),
+        ("PORTOLAN_LDAP__GROUPS__BASE", "ou=groups,dc=example,dc=com"),
+        (
+            "PORTOLAN_LDAP__GROUPS__FILTER",
+            "(|(member={})(memberUid={name}))",
+        ),
+        ("PORTOLAN_LDAP__REQUIRED_GROUP", "staff"),
+    ];
+    let shown = load_env(&good).expect("valid").config.print();
+    assert!(
+        shown.contains("ldap://two.example.com:3389") && !shown.contains("hush"),
+        "{shown}"
+    );
+    let keys = |more: &[(&'static str, &'static str)]| -> Vec<String> {
+        let found = problems(more);
+        let key = |problem: &String| problem.split('`').nth(1).map(str::to_owned);
+        found.iter().filter_map(key).collect()
+    };
+    let bad = [
+        ("PORTOLAN_LDAP__URLS", r#"["ldap://one.example.com"]"#),
+        ("PORTOLAN_LDAP__BIND_PASSWORD", ""),
+        ("PORTOLAN_LDAP__USERS__FILTER", "(uid={name})"),
+        ("PORTOLAN_LDAP__USERS__ID", ""),
+        ("PORTOLAN_LDAP__GROUPS__MEMBER_OF", "memberOf"),
+        ("PORTOLAN_LDAP__BOUNDS__CONNECT", "0s"),
+        ("PORTOLAN_LDAP__BOUNDS__LOGIN", "1m"),
+        ("PORTOLAN_LDAP__BOUNDS__CONNECTIONS", "0"),
+        ("PORTOLAN_LDAP__BOUNDS__REMEMBER", "1h"),
+        ("PORTOLAN_OIDC__LDAP__ISSUER", "https://id.example.com"),
+        ("PORTOLAN_OIDC__LDAP__CLIENT_ID", "portolan"),
+    ];
+    assert_eq!(
+        keys(&bad),
+        [
+            "ldap.bounds.connect",
+            "ldap.bounds.connections",
+            "ldap.bounds.login",
+            "ldap.bounds.remember",
+            "ldap.groups.base",
+            "ldap.urls",
+            "ldap.users.base",
+            "ldap.users.filter",
+            "ldap.users.id",
+            "oidc.ldap",
+        ]
+    );
+    let unbound = [
+        ("PORTOLAN_LDAP__BIND_DN", "cn=reader"),
+        (
+            "PORTOLAN_LDAP__URLS",
+            r#"["http://x", "ldaps://x/dc=y", "ldaps://u:p@x"]"#,
+        ),
+        ("PORTOLAN_LDAP__USERS__FILTER", "(uid=*)"),
+        ("PORTOLAN_LDAP__SURPRISE", "x"),
+    ];
+    assert_eq!(
+        keys(&unbound),
+        ["ldap.surprise", "ldap.urls", "ldap.users.filter"]
+    );
+    let half = [
+        good[0],
+        ("PORTOLAN_LDAP__START_TLS", "true"),
+        ("PORTOLAN_LDAP__USERS__BASE", "no name"),
+        ("PORTOLAN_LDAP__BIND_DN", "cn=reader"),
+        ("PORTOLAN_LDAP__SUPERUSER_GROUP", "chiefs"),
+    ];
+    assert_eq!(
+        keys(&half),
+        [
+            "ldap.bind_password",
+            "ldap.superuser_group",
+            "ldap.users.base"
         ]
     );
 }

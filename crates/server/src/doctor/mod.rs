@@ -2,12 +2,13 @@
 //! do about it.
 //!
 //! It looks with the eyes of this machine and this configuration; what a running process sees is at `/doctor` of its private
-//! listener, in the same words, but for the store. It changes nothing but two objects in the store, which it removes again; in read-only mode
+//! listener, in the same words, but for the store and the directory. It changes nothing but two objects in the store, which it removes again; in read-only mode
 //! not even these.
 
 mod advice;
 mod finding;
 mod keys;
+mod ldap;
 mod primary;
 mod replicas;
 mod store;
@@ -64,6 +65,9 @@ async fn examine(config: &Config, router: &Router, random: &mut StdRng) -> Repor
     // Of a primary that does not answer all is said.
     if let Ok(finding) = keys::examine(config, router).await {
         report.add(vec![finding]);
+    }
+    if let Ok(findings) = ldap::examine(config).await {
+        report.add(findings);
     }
     let may_write = !is_read_only(router).await;
     report.add(store::examine(config, may_write, random).await);

@@ -14,7 +14,7 @@ mod provider;
 mod return_to;
 mod session;
 
-pub(crate) use provider::{Provider, Told};
+pub(crate) use provider::{GROUP_BYTES_MAX, GROUPS_MAX, Provider, Told, is_address};
 
 use crate::config::Config;
 use crate::wire::App;

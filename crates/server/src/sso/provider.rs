@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 /// Most groups of one person that are looked at; more than that in a token is a mistake, or an attack.
-const GROUPS_MAX: usize = 1_000;
+pub(crate) const GROUPS_MAX: usize = 1_000;
 /// The longest group that a team can follow, in bytes.
-const GROUP_BYTES_MAX: usize = 1_024;
+pub(crate) const GROUP_BYTES_MAX: usize = 1_024;
 /// The longest address, in bytes (RFC 5321 section 4.5.3.1 has 256 for a path).
 const EMAIL_BYTES_MAX: usize = 320;
 
@@ -170,7 +170,8 @@ fn is_verified(token: &IdToken) -> bool {
     }
 }
 
-fn is_address(text: &str) -> bool {
+/// Whether something looks like an address, and is not too long for one.
+pub(crate) fn is_address(text: &str) -> bool {
     let halves = text.split_once('@');
     text.len() <= EMAIL_BYTES_MAX
         && halves.is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())

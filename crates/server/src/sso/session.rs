@@ -49,6 +49,7 @@ pub(super) fn from(origin: &Origin, request: &RequestId) -> From {
     From {
         address: Some(origin.client),
         request: Some(request.as_str().to_owned()),
+        method: Method::Oidc,
     }
 }
 
@@ -67,7 +68,7 @@ impl Sso {
             account: Some(person.account),
             credential: None,
             name: person.name.to_string(),
-            method: Method::Oidc.as_str(),
+            method: from.method.as_str(),
             address: from.address,
             request: from.request,
         };

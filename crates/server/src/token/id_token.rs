@@ -131,6 +131,7 @@ impl Auth {
         let from = From {
             address: Some(client),
             request: None,
+            method: Method::Oidc,
         };
         let sign_in = sso.identity().sign_in(&person, provider.sign_up, &from);
         let person = match sign_in.await? {

@@ -43,7 +43,7 @@ impl Claimed {
     /// Names that stand for whoever has the token, as other registries have them.
     const BEARER_NAMES: [&str; 3] = ["$app", "$oauthtoken", "$token"];
 
-    fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str) -> Self {
         if Self::BEARER_NAMES.contains(&name) {
             return Self::Bearer;
         }

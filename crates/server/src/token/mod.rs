@@ -16,6 +16,7 @@ mod form;
 mod guard;
 mod id_token;
 mod keys;
+mod ldap;
 mod login;
 mod password;
 mod published;
@@ -29,6 +30,7 @@ pub(crate) use published::routes as published;
 
 use crate::config;
 use crate::layer::challenge::Challenger;
+use crate::ldap::Directory;
 use crate::sso::Sso;
 use chores::Chores;
 use guard::Guard;
@@ -68,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) processes: NonZeroU32,
     /// Who else may say who somebody is.
     pub(crate) sso: Sso,
+    /// Who knows whose passwords those are that nobody here has.
+    pub(crate) directory: Option<Directory>,
     /// Where it is noted when a secret was used.
     pub(crate) pulls: Pulls,
     /// The time.
@@ -85,6 +89,7 @@ struct Inner {
     router: Router,
     identity: Identity,
     sso: Sso,
+    directory: Option<Directory>,
     pulls: Pulls,
     max_stale: Duration,
     guard: Guard,
@@ -114,6 +119,7 @@ impl Auth {
             login,
             processes,
             sso,
+            directory,
             pulls,
             clock,
             mut random,
@@ -137,6 +143,7 @@ impl Auth {
             identity: Identity::new(router.clone()),
             router,
             sso,
+            directory,
             pulls,
             max_stale,
             guard,

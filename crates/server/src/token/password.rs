@@ -1,13 +1,18 @@
-//! Passwords of users.
+//! Passwords of users: those that are kept here, and those that a directory knows.
+//!
+//! An account that has a password here is asked for that one alone. So who looks after this registry gets in whatever becomes of
+//! the directory, waits for nobody, and what he types goes nowhere else. Every other name is the directory's to judge, if there
+//! is one.
 //!
 //! A name that nobody has is treated as one that somebody has, in what it costs, in what it hears, and in what it hears after
 //! too many tries. So what *other* processes counted, which is known of accounts alone, is never told: while they have shut a
-//! network out, every password from there is wrong.
+//! network out, every password from there is wrong. Where a directory is asked, it is asked something for every name.
 
 use super::account::Account;
 use super::chores::Chore;
 use super::login::Claimed;
 use super::{Auth, Error};
+use crate::ldap::spelled;
 use portolan_auth::{Method, PasswordHash, Subject};
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::lockouts::{PasswordByName, PasswordKey, PasswordRow};
@@ -19,7 +24,8 @@ use tokio::time::Instant;
 /// Somebody, and what his password is checked against.
 struct Found {
     row: PasswordRow,
-    stored: PasswordHash,
+    /// `None`: it has no password here.
+    stored: Option<PasswordHash>,
     subject: Subject,
     freshness: Freshness,
 }
@@ -34,6 +40,14 @@ impl Auth {
         client: IpAddr,
     ) -> Result<Account, Error> {
         let guard = &self.0.guard;
+        let typed = name;
+        let (name, claimed) = if self.0.directory.is_some() {
+            let name = spelled(&typed);
+            let claimed = Claimed::of(&name);
+            (name, claimed)
+        } else {
+            (typed.clone(), claimed)
+        };
         let who = guard.who(&name, client);
         if let Some(retry_after) = guard.wait(&who, Instant::now()) {
             return Err(Error::TooManyFailures { retry_after });
@@ -42,40 +56,68 @@ impl Auth {
             Claimed::Account(name) => self.find(name, who.network).await?,
             Claimed::Bearer | Claimed::Nobody => None,
         };
-        let open = found.filter(|found| found.row.locked_for.is_none() || !guard.locks_out());
-        let stored = open.as_ref().map(|found| found.stored.clone());
-        let shown = password.clone();
-        let right = self.0.passwords.verify(password, stored).await?;
-        match open {
-            Some(found) if right => {
-                guard.succeeded(&who);
-                self.tidy(&found, shown, who.network);
-                Ok(Account {
-                    id: found.row.account,
-                    generation: found.row.generation,
-                    name: found.subject,
-                    method: Method::Password,
-                    credential: None,
-                    freshness: found.freshness,
-                })
-            }
-            open => {
-                let attempt = guard.attempt(&name, shown.expose_secret());
-                let is_new = guard.failed(&who, attempt, Instant::now());
-                if let (Some(found), true) = (open, is_new && guard.locks_out()) {
-                    self.0.chores.add(Chore::Failed {
-                        account: found.row.account,
-                        network: who.network,
-                        attempt,
-                    });
+        let is_locked = |found: &Found| found.row.locked_for.is_some() && guard.locks_out();
+        let is_elsewheres = found
+            .as_ref()
+            .is_none_or(|found| found.stored.is_none() && !is_locked(found));
+        let open = found.filter(|found| !is_locked(found));
+        let account = match &self.0.directory {
+            Some(directory) if is_elsewheres => {
+                let account = self.check_by(directory, &typed, &password, client).await?;
+                if account.is_none() {
+                    // As long as for a name that has a password here.
+                    self.0.passwords.verify(password.clone(), None).await?;
                 }
-                Err(Error::CredentialsWrong)
+                account
             }
+            directory => {
+                let account = self.check_here(open.as_ref(), &password).await?;
+                if let (None, Some(directory)) = (&account, directory) {
+                    // As long as for a name that is the directory's.
+                    directory.pretend(&typed).await;
+                }
+                account
+            }
+        };
+        let Some(account) = account else {
+            let attempt = guard.attempt(&name, password.expose_secret());
+            let is_new = guard.failed(&who, attempt, Instant::now());
+            if let (Some(found), true) = (open, is_new && guard.locks_out()) {
+                self.0.chores.add(Chore::Failed {
+                    account: found.row.account,
+                    network: who.network,
+                    attempt,
+                });
+            }
+            return Err(Error::CredentialsWrong);
+        };
+        guard.succeeded(&who);
+        if let Some(found) = open {
+            self.tidy(found, password, who.network);
         }
+        Ok(account)
+    }
+
+    /// The account, if the password is the one that is kept here.
+    async fn check_here(
+        &self,
+        found: Option<&Found>,
+        password: &SecretString,
+    ) -> Result<Option<Account>, Error> {
+        let stored = found.and_then(|found| found.stored.clone());
+        let right = self.0.passwords.verify(password.clone(), stored).await?;
+        Ok(found.filter(|_| right).map(|found| Account {
+            id: found.row.account,
+            generation: found.row.generation,
+            name: found.subject.clone(),
+            method: Method::Password,
+            credential: None,
+            freshness: found.freshness,
+        }))
     }
 
     /// What a right password leaves to be done, which the login does not wait for.
-    fn tidy(&self, found: &Found, password: SecretString, network: IpAddr) {
+    fn tidy(&self, found: Found, password: SecretString, network: IpAddr) {
         if found.freshness != Freshness::Current {
             return;
         }
@@ -83,10 +125,10 @@ impl Auth {
         if found.row.failed_before {
             self.0.chores.add(Chore::Right { account, network });
         }
-        if found.stored.needs_upgrade() {
+        if let Some(old) = found.stored.filter(PasswordHash::needs_upgrade) {
             self.0.chores.add(Chore::Upgrade {
                 account,
-                old: found.stored.clone(),
+                old,
                 password,
             });
         }
@@ -101,9 +143,12 @@ impl Auth {
         let Some(row) = served.value else {
             return Ok(None);
         };
-        let stored = match row.password_hash.as_str().parse() {
-            Ok(stored) => stored,
-            Err(cause) => {
+        let stored = match row.password_hash.as_ref().map(|hash| hash.as_str().parse()) {
+            // Nobody else could tell whether a password is his.
+            None if self.0.directory.is_none() => return Ok(None),
+            None => None,
+            Some(Ok(stored)) => Some(stored),
+            Some(Err(cause)) => {
                 tracing::error!(account = %subject, %cause, "account {subject} cannot log in: {cause}");
                 return Ok(None);
             }

@@ -181,7 +181,8 @@ impl Error {
             Self::Auth(
                 AuthError::KeysUnavailable(_)
                 | AuthError::IssuerUnreachable(_)
-                | AuthError::IssuerBroken { .. },
+                | AuthError::IssuerBroken { .. }
+                | AuthError::DirectoryUnreachable { .. },
             ) => ErrorCode::Unavailable,
             Self::Auth(_) | Self::Panicked => ErrorCode::Unknown,
             Self::NameInvalid(_) => ErrorCode::NameInvalid,
@@ -262,7 +263,8 @@ impl Error {
                 Refusal::Overloaded { retry_after }
                 | Refusal::ReadOnly { retry_after, .. }
                 | Refusal::Unavailable { retry_after, .. },
-            ) => {
+            )
+            | Self::Auth(AuthError::DirectoryUnreachable { retry_after }) => {
                 headers.insert(http_header::RETRY_AFTER, seconds(*retry_after));
             }
             Self::Auth(AuthError::Overloaded) => {

@@ -75,6 +75,9 @@ impl From<portolan_auth::Error> for Problem {
                 // As for logins: a check takes some 20 ms.
                 retry_after: Duration::from_secs(1),
             },
+            portolan_auth::Error::DirectoryUnreachable { retry_after } => {
+                Self::Unavailable { retry_after }
+            }
             cause => Self::failed(cause),
         }
     }

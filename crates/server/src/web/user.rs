@@ -99,6 +99,11 @@ pub(super) async fn change(
         return Err(Problem::Unauthenticated);
     };
     let account = auth.check(login, origin.client).await?;
+    if account.method() == Method::Ldap {
+        return Err(Problem::Forbidden(
+            "your password is the directory's, and is changed there",
+        ));
+    }
     // Whoever found a token shall not have the account.
     if account.method() != Method::Password {
         return Err(Problem::Unauthenticated);

@@ -41,6 +41,7 @@ fn a_good_configuration_is_said_to_be_good() {
     assert_eq!(output.stdout, b"the configuration is good\n");
 }
 
+#[expect(clippy::too_many_lines, reason = "all of it is one text")]
 #[test]
 fn what_is_in_effect_is_printed_without_secrets() {
     let output = check(&["--print"], &base());
@@ -113,6 +114,28 @@ fn what_is_in_effect_is_printed_without_secrets() {
 
     [keyless]
     issuers = []
+
+    [ldap]
+    allow_plaintext = false
+    link_by = "nothing"
+    sign_up = false
+    start_tls = false
+    urls = []
+
+    [ldap.bounds]
+    connect = "2s"
+    connections = 8
+    login = "5s"
+    remember = "10s"
+
+    [ldap.groups]
+    name = "cn"
+
+    [ldap.users]
+    filter = "(uid={})"
+    id = "entryUUID"
+    mail = "mail"
+    name = "uid"
 
     [limits]
     blob_cache = "16MiB"
@@ -203,7 +226,7 @@ fn every_problem_is_said_at_once_and_nothing_starts() {
         @r"
     error: the configuration has 3 problems
       `database.pool.max`: must lie between 4 and 64 (environment variable `PORTOLAN_DATABASE__POOL__MAX`)
-      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, accounts, mail, login, oidc, keyless, audit, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
+      `htpp`: unknown key; known here: roles, http, database, storage, secrets, admin, tokens, accounts, mail, login, oidc, keyless, ldap, audit, limits, jobs, log (environment variable `PORTOLAN_HTPP__LISTEN`)
       `http.listen`: `here` is not an address and port such as `0.0.0.0:5000` (environment variable `PORTOLAN_HTTP__LISTEN`)
     "
     );

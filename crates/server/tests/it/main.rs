@@ -11,6 +11,7 @@ mod explain;
 mod fleet;
 mod keys;
 mod kill;
+mod ldap;
 mod lifecycle;
 mod listeners;
 mod logins;

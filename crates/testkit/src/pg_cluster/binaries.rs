@@ -3,13 +3,12 @@
 use std::{
     ffi::OsString,
     fs::{self, Permissions},
-    os::unix::{
-        fs::{PermissionsExt, chown},
-        process::CommandExt,
-    },
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
+
+use crate::user::User;
 
 /// How to get what is missing.
 const INSTALL: &str = "PostgreSQL (15 or later) is needed: `apt-get install postgresql`, or set PORTOLAN_TEST_PG_BIN to \
@@ -23,12 +22,6 @@ pub(super) struct Binaries {
     user: Option<User>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct User {
-    uid: u32,
-    gid: u32,
-}
-
 impl Binaries {
     /// `PORTOLAN_TEST_PG_BIN`, else Debian's newest, else what is in `PATH`. Panics if there is none.
     pub(super) fn find() -> Self {
@@ -36,11 +29,7 @@ impl Binaries {
             .or_else(newest_of_debian)
             .or_else(from_path)
             .unwrap_or_else(|| panic!("{INSTALL}"));
-        let user = rustix::process::geteuid().is_root().then(|| {
-            User::named("postgres")
-                .or_else(|| User::named("nobody"))
-                .expect("root has a `postgres` or `nobody` to run Postgres as")
-        });
+        let user = User::other_than_root(&["postgres", "nobody"]);
         Self { folder, user }
     }
 
@@ -54,16 +43,16 @@ impl Binaries {
         let mut command = Command::new(program.as_ref());
         command.current_dir("/").env_clear().env("LC_ALL", "C");
         command.env("PATH", "/usr/bin:/bin");
-        if let Some(User { uid, gid }) = self.user {
-            command.gid(gid).uid(uid);
+        if let Some(user) = self.user {
+            user.run(&mut command);
         }
         command
     }
 
     /// Gives a file or folder to the user.
     pub(super) fn own(&self, path: &Path) {
-        if let Some(User { uid, gid }) = self.user {
-            chown(path, Some(uid), Some(gid)).expect("root may give its files away");
+        if let Some(user) = self.user {
+            user.own(path);
         }
     }
 
@@ -72,20 +61,6 @@ impl Binaries {
         fs::write(path, content).expect("the data folder can be written to");
         fs::set_permissions(path, Permissions::from_mode(0o600)).expect("it is our file");
         self.own(path);
-    }
-}
-
-impl User {
-    fn named(name: &str) -> Option<Self> {
-        let users = fs::read_to_string("/etc/passwd").ok()?;
-        let line = users
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2);
-        Some(Self {
-            uid: fields.next()?.parse().ok()?,
-            gid: fields.next()?.parse().ok()?,
-        })
     }
 }
 

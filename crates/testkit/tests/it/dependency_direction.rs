@@ -33,13 +33,15 @@ const ALLOWED: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates of others that only some of ours may name, in code or in tests.
-const CONFINED: [(&str, &[&str]); 5] = [
+const CONFINED: [(&str, &[&str]); 6] = [
     // The wire is the server's; everything below it speaks of repositories and manifests.
     ("axum", &["server"]),
     ("axum-server", &["server"]),
     // Where the bytes lie is a secret of `blobs`.
     ("aws-sdk-s3", &["blobs"]),
     ("aws-config", &["blobs"]),
+    // Directories are asked by the server, as providers and mail servers are.
+    ("ldap3", &["server"]),
     // On a request's path there are batches and `Tx`; migrations and foreign databases have sqlx.
     ("sqlx", &["importer", "metadata"]),
 ];
