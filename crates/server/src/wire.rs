@@ -243,7 +243,7 @@ pub(crate) async fn app(
         clock: Arc::clone(&clock),
         random: StdRng::from_rng(random),
     })?;
-    let directory = Directory::new(&config.ldap, &seal)?;
+    let directory = Directory::new(&config.ldap, &seal, Arc::clone(&clock))?;
     let auth = Auth::start(token::Parts {
         router: router.clone(),
         seal,

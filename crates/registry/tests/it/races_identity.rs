@@ -2,7 +2,7 @@
 
 use crate::support::{Client, Kind, Site};
 use futures::future::{join, join3};
-use portolan_auth::SealKey;
+use portolan_auth::{Method, SealKey};
 use portolan_metadata::Refused;
 use portolan_metadata::accounts::{AccountName, EmailAddress, NewUser, StoredPassword};
 use portolan_metadata::credentials::SecretHash;
@@ -231,6 +231,7 @@ async fn whoever_signs_in_does_not_notice_that_his_team_was_in_dispute() {
         link_by_email: false,
     };
     let from = From {
+        method: Method::Oidc,
         address: None,
         request: None,
     };

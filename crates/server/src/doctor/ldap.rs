@@ -4,11 +4,13 @@ use super::finding::Finding;
 use crate::config::Config;
 use crate::ldap::{Directory, Trouble};
 use crate::wire;
+use portolan_auth::SystemClock;
+use std::sync::Arc;
 
 /// Asks every server.
 pub(super) async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let seal = wire::key_policy(config)?.seal;
-    let directory = match Directory::new(&config.ldap, &seal) {
+    let directory = match Directory::new(&config.ldap, &seal, Arc::new(SystemClock)) {
         Ok(None) => return Ok(Vec::new()),
         Ok(Some(directory)) => directory,
         Err(cause) => {

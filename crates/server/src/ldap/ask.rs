@@ -17,6 +17,7 @@ use crate::sso::{GROUP_BYTES_MAX, GROUPS_MAX, is_address};
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use ldap3::Scope;
+use portolan_auth::Clock;
 use portolan_metadata::accounts::AccountName;
 use portolan_registry::identity::ExternalPerson;
 use rustls::ClientConfig;
@@ -69,6 +70,7 @@ struct Groups {
 /// Asks one directory.
 #[derive(Debug)]
 pub(super) struct Ask {
+    clock: Arc<dyn Clock>,
     servers: Vec<Server>,
     /// The one that answered last.
     first: AtomicUsize,
@@ -84,13 +86,14 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn new(config: &config::Ldap) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &config::Ldap, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let servers = config.urls.iter().map(|url| Server {
             url: url.to_string(),
             start_tls: config.start_tls && !url.tls,
         });
         let base = config.users.base.clone();
         Ok(Self {
+            clock,
             servers: servers.collect(),
             first: AtomicUsize::new(0),
             connect: config.bounds.connect,
@@ -208,6 +211,7 @@ impl Ask {
         name: &str,
         password: &str,
     ) -> Result<Answer, Trouble> {
+        let told_at = self.clock.now();
         let Some(entry) = self.find(session, name).await? else {
             self.bind_as_nobody(session).await?;
             return Ok(Answer::Wrong);
@@ -245,6 +249,7 @@ impl Ask {
                 email: self.address(&entry),
                 groups,
                 superuser,
+                told_at,
             },
         }))
     }

@@ -29,7 +29,7 @@ use anyhow::Context as _;
 use ask::{Answer, Ask};
 use breaker::Breaker;
 use moka::future::Cache;
-use portolan_auth::{DigestKey, Error as AuthError, SealKey};
+use portolan_auth::{Clock, DigestKey, Error as AuthError, SealKey};
 use portolan_registry::identity::{ExternalPerson, SignUp};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::Arc;
@@ -87,7 +87,11 @@ struct Inner {
 
 impl Directory {
     /// As configured, or `None` where none is. Nobody is asked before somebody logs in.
-    pub(crate) fn new(config: &config::Ldap, seal: &SealKey) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn new(
+        config: &config::Ldap,
+        seal: &SealKey,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Option<Self>> {
         if !config.is_configured() {
             return Ok(None);
         }
@@ -101,7 +105,7 @@ impl Directory {
                 .build()
         });
         Ok(Some(Self(Arc::new(Inner {
-            ask: Ask::new(config)?,
+            ask: Ask::new(config, clock)?,
             breaker: Breaker::new(bounds.login),
             bounds,
             running: Semaphore::new(connections),
