@@ -23,6 +23,10 @@ const SALT_BYTES: usize = 16;
 /// imported has 10 to 12.
 const BCRYPT_COST_MAX: u32 = 14;
 
+/// The most that is looked at of each of argon2's parameters: KiB of memory, passes, lanes. Two are computed at a time, so this
+/// is half a gibibyte. What others store has some 64 MiB and three passes.
+const ARGON2_MAX: [(&str, u32); 3] = [("m", 256 << 10), ("t", 16), ("p", 16)];
+
 /// A hash as it lies in the database.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct PasswordHash {
@@ -107,6 +111,15 @@ impl FromStr for PasswordHash {
             if parsed.algorithm.as_str() != "argon2id" || !whole {
                 return Err(Error::PasswordHashInvalid);
             }
+            for (name, most) in ARGON2_MAX {
+                if parsed
+                    .params
+                    .get_decimal(name)
+                    .is_some_and(|value| value > most)
+                {
+                    return Err(Error::PasswordHashInvalid);
+                }
+            }
             Scheme::Argon2id
         };
         Ok(Self {
@@ -150,6 +163,12 @@ mod tests {
         assert!(dear.parse::<PasswordHash>().is_err());
         for broken in ["$2a$05$", "$2a$xx$CCCC", "$2x$05$abc"] {
             assert!(broken.parse::<PasswordHash>().is_err(), "{broken}");
+        }
+        let ours = PasswordHash::compute(&SecretString::from("U*U"), [0; 16]).unwrap();
+        for (ours_has, dear) in [("m=19456", "m=4194304"), ("t=2", "t=4000"), ("p=1", "p=17")] {
+            let other = ours.as_str().replacen(ours_has, dear, 1);
+            assert_ne!(other, ours.as_str());
+            assert!(other.parse::<PasswordHash>().is_err(), "{dear}");
         }
     }
 }

@@ -258,12 +258,33 @@ static REVOKE: Statement = statement!(
     "credentials.revoke",
     [TEXT],
     "UPDATE account SET generation = generation + 1
-     WHERE account.name = $1 AND account.state <> 'removing'",
+     WHERE account.name = $1 AND account.state <> 'removing'
+     RETURNING account.id, account.kind = 'organization'",
 );
 
-/// Ends every token and session that an account has been given; false: there is no such account.
+static REVOKE_ROBOTS: Statement = statement!(
+    "credentials.revoke_robots",
+    [INT8],
+    "WITH robot AS MATERIALIZED (
+         SELECT account.id FROM account WHERE account.owner_id = $1 ORDER BY account.id FOR NO KEY UPDATE
+     )
+     UPDATE account SET generation = account.generation + 1
+     FROM robot WHERE account.id = robot.id",
+);
+
+/// Ends every token and session that an account has been given; of an organization, which logs in by its robots alone, those
+/// of all of them. False: there is no such account.
 pub async fn revoke(tx: &Tx, name: &AccountName) -> Result<bool, Error> {
-    Ok(tx.execute(&REVOKE, &[&name.as_str()]).await? == 1)
+    let Some(row) = tx.query_opt(&REVOKE, &[&name.as_str()]).await? else {
+        return Ok(false);
+    };
+    let read = |row: &Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    let (id, is_organization): (AccountId, bool) =
+        read(&row).map_err(Error::decoding("account"))?;
+    if is_organization {
+        tx.execute(&REVOKE_ROBOTS, &[&id]).await?;
+    }
+    Ok(true)
 }
 
 pub(crate) static STATEMENTS: &[&Statement] = &[
@@ -272,4 +293,5 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &LIST_TOKENS,
     &DELETE_TOKEN,
     &REVOKE,
+    &REVOKE_ROBOTS,
 ];

@@ -87,6 +87,12 @@ impl IdToken {
         now: SystemTime,
     ) -> Result<Self, IdTokenFault> {
         let claims = signed_claims(text, algorithm, key)?;
+        // Keycloak says in a claim what a token is for, and in the header of all of them that they are JWTs.
+        let other = ["Bearer", "DPoP", "Refresh", "Offline", "Logout"];
+        let purpose = claims.get("typ").and_then(Value::as_str);
+        if purpose.is_some_and(|purpose| other.contains(&purpose)) {
+            return Err(IdTokenFault::WrongType);
+        }
         let token = Self::read(claims)?;
         if token.issuer != issuer {
             return Err(IdTokenFault::WrongIssuer);

@@ -96,7 +96,8 @@ impl Identity {
         Ok(credentials::list_tokens(&self.reader(), owner, last, count).await?)
     }
 
-    /// Ends every token and session that an account has been given. Its password and application tokens go on.
+    /// Ends every token and session that an account has been given, or an organization's robots have. Passwords, application
+    /// tokens and the secrets of robots go on.
     ///
     /// # Errors
     /// [`Refused::Missing`]

@@ -1,4 +1,4 @@
-//! `portolan admin explain`. Exit codes: 0 it is allowed, 1 it is not (or could not be found out).
+//! `portolan admin explain`. Exit codes: 0 it is allowed, 3 it is not, 1 that could not be found out.
 
 use super::desk::Desk;
 use anyhow::anyhow;
@@ -49,6 +49,9 @@ impl From<Choice> for Wanted {
 /// The account that is nobody's, on this command line.
 const ANONYMOUS: &str = "anonymous";
 
+/// Not the code of a command that failed: a script must not take a lost database for a refusal.
+const NOT_ALLOWED: u8 = 3;
+
 /// Answers one question.
 pub(super) async fn run(desk: &Desk, question: Question) -> anyhow::Result<ExitCode> {
     let account = (question.account.as_str() != ANONYMOUS).then_some(&question.account);
@@ -62,7 +65,7 @@ pub(super) async fn run(desk: &Desk, question: Question) -> anyhow::Result<ExitC
     Ok(if report.allowed {
         ExitCode::SUCCESS
     } else {
-        ExitCode::FAILURE
+        ExitCode::from(NOT_ALLOWED)
     })
 }
 

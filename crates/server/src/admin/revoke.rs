@@ -6,7 +6,7 @@ use portolan_metadata::accounts::AccountName;
 /// Whose tokens to end.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Revoke {
-    /// A user or a robot. What it logs in with goes on; `token delete`, `robot regenerate` and `user set-password` end that.
+    /// A user, a robot, or an organization for all of its robots. What it logs in with goes on; `token delete`, `robot regenerate` and `user set-password` end that.
     account: AccountName,
 }
 

@@ -56,7 +56,7 @@ async fn it_says_what_decides_and_ends_with_the_answer() {
     );
 
     let (found, code) = document(app, &bob, "pull", &repository);
-    assert_eq!((&found["allowed"], code), (&json!(false), Some(1)));
+    assert_eq!((&found["allowed"], code), (&json!(false), Some(3)));
     assert_eq!(
         found["reason"],
         format!("no permission names `{bob}` or a team it is in; the repository is private")
@@ -77,7 +77,7 @@ async fn it_says_what_decides_and_ends_with_the_answer() {
             "{account}"
         );
         let (_, code) = document(app, account, "delete", &repository);
-        assert_eq!(code, Some(1), "{account}");
+        assert_eq!(code, Some(3), "{account}");
     }
     app.anonymous().get(&path).await.expect(200);
 }

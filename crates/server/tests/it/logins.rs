@@ -369,6 +369,34 @@ async fn revoking_ends_every_token_at_once_on_every_process_and_logins_go_on() {
     );
 }
 
+#[tokio::test]
+async fn revoking_an_organization_ends_the_tokens_of_all_its_robots() {
+    let app = TestApp::start().await;
+    let alice = user(&app);
+    let name = format!("{alice}/app");
+    let client = app.anonymous().basic(&alice, PASSWORD);
+    push(&client, &name, "tag", &Image::random(925)).await;
+    app.publish(&name);
+    admin(&app, &["org", "create", "acme"]);
+    let target = format!("/v2/{name}/manifests/tag");
+    let scope = format!("repository:{name}:pull");
+    let mut given = Vec::new();
+    for robot in ["acme+ci", "acme+cd"] {
+        let key = secret(&app, &["robot", "create", robot]);
+        let client = app.anonymous().basic(robot, &key);
+        let token = app.token(&client, &[&scope]).await;
+        given.push(app.anonymous().bearer(&token));
+        given[given.len() - 1].get(&target).await.expect(200);
+    }
+    let own = app.token(&client, &[&scope]).await;
+    admin(&app, &["revoke", "acme"]);
+    for robot in &given {
+        robot.get(&target).await.refused(401, "UNAUTHORIZED");
+    }
+    let own = app.anonymous().bearer(&own);
+    own.get(&target).await.expect(200);
+}
+
 /// A registry behind a proxy that is believed.
 fn behind_a_proxy() -> Options {
     TestApp::options(Store::Directory).with("HTTP__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]")

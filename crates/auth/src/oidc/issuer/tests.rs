@@ -276,6 +276,14 @@ async fn what_a_token_must_say_is_checked() {
     header["typ"] = json!("at+jwt");
     let token = key.sign(&header, &claims());
     assert_eq!(fixture.fault(&token).await, Fault::WrongType);
+    let access = key.token(&with("typ", json!("Bearer")));
+    assert_eq!(fixture.fault(&access).await, Fault::WrongType);
+    assert!(
+        fixture
+            .verify(&key.token(&with("typ", json!("ID"))))
+            .await
+            .is_ok()
+    );
     let long = key.token(&with("x", json!("x".repeat(40_000))));
     assert_eq!(fixture.fault(&long).await, Fault::TooLong);
     for nonsense in [
