@@ -1,7 +1,7 @@
 //! Everything of a process that counts, on one page of metrics. What each of them means is in `docs/metrics.md`.
 
 use crate::config::Config;
-use crate::{layer, telemetry, wire, worker};
+use crate::{layer, telemetry, token, wire, worker};
 use portolan_auth::SystemClock;
 use portolan_pg::Router;
 use portolan_registry::pulls::Pulls;
@@ -21,6 +21,8 @@ pub(crate) struct Instruments {
     pub(crate) uploads: Uploads,
     /// How often what is pulled.
     pub(crate) pulls: Pulls,
+    /// Of logins.
+    pub(crate) logins: token::Metrics,
     /// Of requests.
     pub(crate) requests: layer::metrics::Metrics,
     /// Of jobs.
@@ -41,6 +43,7 @@ impl Instruments {
         let pulls = Pulls::new(Arc::new(SystemClock));
         pulls.register(&mut page);
         Ok(Self {
+            logins: token::Metrics::register(&mut page),
             requests: layer::metrics::Metrics::register(&mut page),
             jobs: worker::Metrics::register(&mut page),
             page,

@@ -15,7 +15,7 @@ use crate::router::{self, Around};
 use crate::shutdown::{self, Tasks};
 use crate::wire::{self, App};
 use crate::worker::{self, Worker, WorkerParts};
-use crate::{admin, precheck, private, telemetry};
+use crate::{admin, precheck, private, telemetry, token};
 use anyhow::Context as _;
 use portolan_metadata::migrate;
 use portolan_pg::{Router, Survey};
@@ -69,6 +69,7 @@ pub(crate) async fn run(
         database,
         uploads,
         pulls,
+        logins,
         requests,
         jobs,
     } = Instruments::of(&config, &mut random)?;
@@ -89,6 +90,7 @@ pub(crate) async fn run(
         around,
         job_metrics: jobs,
         pulls,
+        logins,
         random,
     };
     let work = async {
@@ -137,6 +139,7 @@ struct Process {
     around: Around,
     job_metrics: worker::Metrics,
     pulls: Pulls,
+    logins: token::Metrics,
     random: StdRng,
 }
 
@@ -225,6 +228,7 @@ impl Process {
             &self.config,
             uploads,
             self.pulls.clone(),
+            self.logins.clone(),
             &self.database,
             &mut self.random,
         )

@@ -210,6 +210,7 @@ pub(crate) async fn app(
     config: &Config,
     uploads: Uploads,
     pulls: Pulls,
+    logins: token::Metrics,
     router: &Router,
     random: &mut StdRng,
 ) -> anyhow::Result<App> {
@@ -256,6 +257,7 @@ pub(crate) async fn app(
         sso: sso.clone(),
         directory,
         pulls,
+        metrics: logins,
         random: StdRng::from_rng(random),
     })
     .await?;

@@ -11,6 +11,7 @@
 //! never is.
 
 use super::account::Account;
+use super::metrics::Kind;
 use super::{Auth, Error};
 use portolan_auth::{SecretKind, hash_secret};
 use portolan_metadata::accounts::AccountName;
@@ -109,7 +110,10 @@ impl Auth {
     pub(crate) async fn check(&self, login: Login, client: IpAddr) -> Result<Account, Error> {
         let claimed = Claimed::of(&login.name);
         let who = claimed.to_string();
-        let outcome = self.check_shown(claimed, login, client).await;
+        let shown = Shown::of(&claimed, login.password);
+        let kind = Kind::from(&shown);
+        let outcome = self.check_shown(claimed, login.name, shown, client).await;
+        self.0.metrics.count(kind, &outcome);
         match &outcome {
             Err(Error::CredentialsWrong) => {
                 tracing::info!(account = who, %client, "refused a login of {who} from {client}");
@@ -125,24 +129,21 @@ impl Auth {
     async fn check_shown(
         &self,
         claimed: Claimed,
-        login: Login,
+        name: String,
+        shown: Shown,
         client: IpAddr,
     ) -> Result<Account, Error> {
-        match Shown::of(&claimed, login.password) {
+        match shown {
             Shown::Secret(hash) => self.check_secret(&claimed, hash, client).await,
             Shown::IdToken(token) if self.0.sso.is_configured() => {
-                self.check_id_token(&login.name, &claimed, &token, client)
-                    .await
+                self.check_id_token(&name, &claimed, &token, client).await
             }
             // Whose it is would be somebody else's to say, and nobody is configured: it is a secret like any other, and nobody's.
             Shown::IdToken(token) => {
                 let hash = SecretHash::new(hash_secret(&token));
                 self.check_secret(&claimed, hash, client).await
             }
-            Shown::Password(password) => {
-                self.check_password(login.name, claimed, password, client)
-                    .await
-            }
+            Shown::Password(password) => self.check_password(name, claimed, password, client).await,
         }
     }
 }

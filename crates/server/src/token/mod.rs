@@ -18,6 +18,7 @@ mod id_token;
 mod keys;
 mod ldap;
 mod login;
+mod metrics;
 mod password;
 mod published;
 mod rights;
@@ -26,6 +27,7 @@ mod secret;
 pub(crate) use authorization::Authorization;
 pub(crate) use endpoint::routes;
 pub(crate) use error::{Error, StartError};
+pub(crate) use metrics::Metrics;
 pub(crate) use published::routes as published;
 
 use crate::config;
@@ -74,6 +76,8 @@ pub(crate) struct Parts {
     pub(crate) directory: Option<Directory>,
     /// Where it is noted when a secret was used.
     pub(crate) pulls: Pulls,
+    /// Counts logins.
+    pub(crate) metrics: Metrics,
     /// The time.
     pub(crate) clock: Arc<dyn Clock>,
     /// Where salts, nonces and token ids come from.
@@ -91,6 +95,7 @@ struct Inner {
     sso: Sso,
     directory: Option<Directory>,
     pulls: Pulls,
+    metrics: Metrics,
     max_stale: Duration,
     guard: Guard,
     chores: Chores,
@@ -121,6 +126,7 @@ impl Auth {
             sso,
             directory,
             pulls,
+            metrics,
             clock,
             mut random,
         } = parts;
@@ -145,6 +151,7 @@ impl Auth {
             sso,
             directory,
             pulls,
+            metrics,
             max_stale,
             guard,
             chores: Chores::new(),

@@ -397,6 +397,40 @@ async fn revoking_an_organization_ends_the_tokens_of_all_its_robots() {
     own.get(&target).await.expect(200);
 }
 
+#[tokio::test]
+async fn logins_are_counted_by_what_was_shown_and_how_they_ended() {
+    let options = TestApp::options(Store::Directory).with("LOGIN__LOCKOUT_AFTER", 2);
+    let app = options.start().await;
+    let alice = user(&app);
+    let key = secret(&app, &["robot", "create", &format!("{alice}+ci")]);
+    let login = async |name: &str, shown: &str| {
+        let client = app.anonymous().basic(name, shown);
+        client.get(LOGIN).await.status.as_u16()
+    };
+    assert_eq!(login(&alice, PASSWORD).await, 200);
+    assert_eq!(login(&format!("{alice}+ci"), &key).await, 200);
+    assert_eq!(login("$token", &key).await, 401);
+    for guess in ["one", "two", "three"] {
+        login(&alice, guess).await;
+    }
+    for (kind, outcome, expected) in [
+        ("password", "right", 1.0),
+        ("secret", "right", 1.0),
+        ("secret", "wrong", 1.0),
+        ("password", "wrong", 2.0),
+        ("password", "shut_out", 1.0),
+    ] {
+        let labels = [format!("kind=\"{kind}\""), format!("outcome=\"{outcome}\"")];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let counted = app.metric_with("portolan_logins_total", &labels).await;
+        assert!(
+            (counted - expected).abs() < 0.5,
+            "{kind} {outcome}: {counted}"
+        );
+    }
+    app.settled().await;
+}
+
 /// A registry behind a proxy that is believed.
 fn behind_a_proxy() -> Options {
     TestApp::options(Store::Directory).with("HTTP__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]")
