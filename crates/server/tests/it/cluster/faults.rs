@@ -23,6 +23,9 @@ const WAYS: [Way; 4] = [Way::Direct, Way::Direct, Way::RoundRobin, Way::Pooler];
 /// Between two faults: several leases, so that each begins with replicas that serve.
 const CALM: Duration = Duration::from_millis(1_200);
 
+/// How long connections may live before somebody behind a load balancer meets another server.
+const PATIENT: Duration = Duration::from_secs(5);
+
 /// Which of them is the one behind a load balancer.
 const BALANCED: usize = 2;
 
@@ -103,7 +106,13 @@ async fn run_round(seed: u64) {
     })
     .await;
     let began = Instant::now();
+    // A process that happens to make every other connection elsewhere meets one server for as long as they live.
+    let mut next = began + PATIENT;
     eventually("the load balancer is found out", async || {
+        if Instant::now() > next {
+            stage.end_sessions_at_replicas().await;
+            next = Instant::now() + PATIENT;
+        }
         stage.nodes[BALANCED].refused_to_several().await > 0.0
     })
     .await;
