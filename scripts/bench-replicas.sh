@@ -3,7 +3,7 @@
 #
 # One server for each case, one after the other, on a Postgres of this script. A push is a manifest that moves a tag, and
 # so waits at the barrier; reads are manifests by tag with a token, from the repository that is pushed to. ROUNDS and
-# SECONDS_EACH set the size of the run: about five minutes as they are.
+# SECONDS_EACH set the size of the run: about seven minutes as they are.
 
 source "$(dirname "$0")/bench-lib.sh"
 
@@ -64,6 +64,9 @@ measure_case() {
 
 measure_case 'no replica' 0 0 0
 measure_case 'one' 1 0 0
+for lag in 50 300 2000; do
+    measure_case "one, $lag ms late" 1 "$lag" 0
+done
 for lag in 0 50 300 2000; do
     measure_case "two, $lag ms late" 2 "$lag" 0
 done
