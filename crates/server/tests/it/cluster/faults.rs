@@ -1,5 +1,6 @@
 //! A schedule of faults, drawn from a seed, and no stale read under any of them.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -107,11 +108,11 @@ async fn run_round(seed: u64) {
     .await;
     let began = Instant::now();
     // A process that happens to make every other connection elsewhere meets one server for as long as they live.
-    let mut next = began + PATIENT;
+    let next = Cell::new(began + PATIENT);
     eventually("the load balancer is found out", async || {
-        if Instant::now() > next {
+        if Instant::now() > next.get() {
             stage.end_sessions_at_replicas().await;
-            next = Instant::now() + PATIENT;
+            next.set(Instant::now() + PATIENT);
         }
         stage.nodes[BALANCED].refused_to_several().await > 0.0
     })
