@@ -57,12 +57,13 @@ make() {
         CREATE UNLOGGED TABLE place AS
         SELECT row_number() OVER (ORDER BY id) - 1 AS nth, id FROM repository WHERE path LIKE 'bench/r%';
         ALTER TABLE place ADD PRIMARY KEY (nth);
-        SELECT setval(pg_get_serial_sequence('manifest', 'id'), $((size + 1000000)));"
+        SELECT setval(pg_get_serial_sequence('manifest', 'id'), $((size + 1000000)));" > /dev/null
     rows "$name" "$size" 1 $((size / 2)) &
     local half=$!
     rows "$name" "$size" $((size / 2 + 1)) "$size"
     wait "$half" || die "$size manifests could not be made"
-    sql "$name" 'DROP TABLE place; VACUUM ANALYZE;'
+    sql "$name" 'DROP TABLE place'
+    sql "$name" 'VACUUM ANALYZE'
     say "$size manifests made" >&2
 }
 
