@@ -6,7 +6,7 @@
 
 source "$(dirname "$0")/lib.sh"
 
-KILL_ROUNDS=${KILL_ROUNDS:-20}
+KILL_ROUNDS=${KILL_ROUNDS:-10}
 
 "$ROOT/scripts/setup.sh" rust go postgres pooler directory clients sso tools
 cd "$ROOT"
