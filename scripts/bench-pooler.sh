@@ -41,8 +41,8 @@ declare -A AT=([direct]=$REGISTRY)
 bench_load seed bench/pooler --scenario manifest-tag --tags 1000 --clients 1 --seconds 1 --warm-up 0
 
 # As docs/pooler.md says; the other process sets the same for each of its sessions.
-for setting in "statement_timeout = '500ms'" "plan_cache_mode = 'force_generic_plan'" "enable_seqscan = 'off'" "enable_hashjoin = 'off'" \
-    "enable_mergejoin = 'off'" "jit = 'off'" "synchronous_commit = 'on'" \
+for setting in "statement_timeout = '500ms'" "plan_cache_mode = 'force_generic_plan'" "enable_seqscan = 'off'" "jit = 'off'" \
+    "synchronous_commit = 'on'" \
     "idle_in_transaction_session_timeout = '10s'"; do
     sql pooler "ALTER ROLE portolan IN DATABASE pooler SET $setting"
 done

@@ -109,7 +109,7 @@ unbatched() {
         say "$statement;" | sed -e "s/\$1/ARRAY['bench\/cold']/; s/\$2/ARRAY['bench']/; s/\$3/ARRAY[$account::int8]/; s/\$4/ARRAY[$generation::int8]/; s/\$5/ARRAY['t' || :n]/"
     } > "$SCRATCH/unbatched.sql"
     before=$(postgres_ticks)
-    PGOPTIONS='-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off' timeout 120 "$PGBENCH" -n -M prepared -c "$POOL" -j 2 -T "$((SECONDS_EACH * ROUNDS))" -f "$SCRATCH/unbatched.sql" \
+    PGOPTIONS='-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off' timeout 120 "$PGBENCH" -n -M prepared -c "$POOL" -j 2 -T "$((SECONDS_EACH * ROUNDS))" -f "$SCRATCH/unbatched.sql" \
         -h 127.0.0.1 -p "$POSTGRES_PORT" -U portolan pulls > "$SCRATCH/pgbench.out" 2>&1 || { cat "$SCRATCH/pgbench.out" >&2; die 'pgbench failed'; }
     after=$(postgres_ticks)
     awk -v ticks=$((after - before)) -v hertz="$(getconf CLK_TCK)" '

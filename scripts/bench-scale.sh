@@ -2,7 +2,7 @@
 # Whether a pull grows dearer with what is stored: scripts/bench.sh scale [OUT.md]
 #
 # One Postgres with a database for each size, a registry before each, asked in turn, round by round: a hot set of 1,000
-# tags; any tag of the largest repository, which has half of all manifests; and the same again with nothing in any cache,
+# tags; any tag (of a million, where there are more) of the largest repository, which has half of all manifests; and the same again with nothing in any cache,
 # neither Postgres' nor the system's (where we may empty that), at a rate that leaves the machine room.
 #
 # SCALE lists the sizes in manifests: the smallest is what the others are held against. Ten million are made in about
@@ -17,6 +17,8 @@ ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-5}
 RATE=${RATE:-400}
 CLIENTS=64
+# As many as the load generator picks from.
+TAGS_MAX=1000000
 
 bench_begin postgres
 
@@ -126,14 +128,15 @@ pull() {
 
 for ((round = 1; round <= ROUNDS; round++)); do
     for size in $SCALE; do
+        tags=$((size / 2 < TAGS_MAX ? size / 2 : TAGS_MAX))
         registry "$size"
         pull "$size" hot 1000 --clients "$CLIENTS" --warm-up 2
-        pull "$size" any $((size / 2)) --clients "$CLIENTS" --warm-up 2
+        pull "$size" any "$tags" --clients "$CLIENTS" --warm-up 2
         restart_postgres
         registry "$size"
         # The first pull opens the connections.
         pull "$size" first 1 --clients 1 --warm-up 0 --max-requests 1
-        pull "$size" cold $((size / 2)) --clients 16 --rate "$RATE" --warm-up 0
+        pull "$size" cold "$tags" --clients 16 --rate "$RATE" --warm-up 0
         stop_process "${PID[$size]}"
     done
     say "round $round of $ROUNDS" >&2

@@ -241,7 +241,7 @@ LEFT JOIN LATERAL (
 /// The decision as `d`, from the key `k`, the account `a`, the namespace `n` and the repository `r`. This is the
 /// only place where rights are decided.
 ///
-/// Look-ups are in branches of `CASE`, which are evaluated when they are reached: what a superuser, an owner and the anonymous
+/// Joins are LATERAL with a LIMIT, so that no plan hashes a table for a few keys, whatever it knows of the table. Look-ups are in branches of `CASE`, which are evaluated when they are reached: what a superuser, an owner and the anonymous
 /// may costs none. They do not hang on whether the repository is there or public: a mount that names no source asks this of
 /// repositories that nobody may know of, and must do the same work for each.
 macro_rules! decision {
@@ -263,12 +263,19 @@ CROSS JOIN LATERAL (
                     WHERE permission.account_id = a.id AND permission.repository_id = coalesce(r.id, 0)
                 ),
                 (
-                    SELECT max(CASE WHEN team.organization_id = n.owner_account_id AND team.role = 'admin' THEN 3
-                                    ELSE of_team.role END)
+                    SELECT max(CASE WHEN his.organization_id = n.owner_account_id AND his.role = 'admin' THEN 3
+                                    ELSE his.permitted END)
                     FROM membership
-                    JOIN team ON team.id = membership.team_id
-                    LEFT JOIN permission AS of_team
-                        ON of_team.team_id = membership.team_id AND of_team.repository_id = coalesce(r.id, 0)
+                    CROSS JOIN LATERAL (
+                        SELECT team.organization_id, team.role,
+                            (
+                                SELECT permission.role FROM permission
+                                WHERE permission.team_id = team.id AND permission.repository_id = coalesce(r.id, 0)
+                            ) AS permitted
+                        FROM team
+                        WHERE team.id = membership.team_id
+                        LIMIT 1
+                    ) his
                     WHERE membership.account_id = a.id
                 )
             ))
@@ -279,9 +286,11 @@ CROSS JOIN LATERAL (
             -- Not EXISTS, of which the planner may make a hash of all memberships there are.
             ELSE coalesce((
                 SELECT true FROM membership
-                JOIN team ON team.id = membership.team_id
-                WHERE membership.account_id = a.id AND team.organization_id = n.owner_account_id
-                    AND team.role IN ('creator', 'admin')
+                CROSS JOIN LATERAL (
+                    SELECT team.organization_id, team.role FROM team WHERE team.id = membership.team_id LIMIT 1
+                ) his
+                WHERE membership.account_id = a.id AND his.organization_id = n.owner_account_id
+                    AND his.role IN ('creator', 'admin')
                 LIMIT 1
             ), false)
         END AS may_create,

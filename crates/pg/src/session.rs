@@ -38,11 +38,9 @@ impl fmt::Display for WrongSetting {
 /// What the planner is told. Our statements look up keys, and each has an index for it; what the statistics make of a table
 /// that is nearly empty yet, or whose rows are all alike, must not make it read the whole of one. A plan is kept until the
 /// table is analysed again, however much it grows meanwhile.
-pub const PLANNER: [(&str, &str); 5] = [
+pub const PLANNER: [(&str, &str); 3] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
     // A scan that cannot be avoided is priced so high that each run of it would be compiled.
     ("jit", "off"),
 ];
@@ -142,11 +140,9 @@ mod tests {
         })
     }
 
-    const GOOD: [(&str, &str); 9] = [
+    const GOOD: [(&str, &str); 7] = [
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
         ("jit", "off"),
         ("statement_timeout", "400"),
         ("synchronous_commit", "on"),
@@ -164,8 +160,6 @@ mod tests {
         let session = [
             ("plan_cache_mode", "auto"),
             ("enable_seqscan", "on"),
-            ("enable_hashjoin", "on"),
-            ("enable_mergejoin", "on"),
             ("jit", "on"),
             ("statement_timeout", "0"),
             ("synchronous_commit", "off"),
@@ -179,8 +173,6 @@ mod tests {
             [
                 line("plan_cache_mode = 'force_generic_plan'"),
                 line("enable_seqscan = 'off'"),
-                line("enable_hashjoin = 'off'"),
-                line("enable_mergejoin = 'off'"),
                 line("jit = 'off'"),
                 line("statement_timeout = '500ms'"),
                 line("synchronous_commit = 'on'"),

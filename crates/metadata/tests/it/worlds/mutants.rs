@@ -143,24 +143,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "access.resolve",
         "admins of any organization are admins here",
         &[(
-            "team.organization_id = n.owner_account_id AND team.role = 'admin' THEN 3",
-            "team.role = 'admin' THEN 3",
+            "his.organization_id = n.owner_account_id AND his.role = 'admin' THEN 3",
+            "his.role = 'admin' THEN 3",
         )],
     ),
     (
         "access.resolve",
         "members are admins",
         &[(
-            "team.organization_id = n.owner_account_id AND team.role = 'admin' THEN 3",
-            "team.organization_id = n.owner_account_id THEN 3",
+            "his.organization_id = n.owner_account_id AND his.role = 'admin' THEN 3",
+            "his.organization_id = n.owner_account_id THEN 3",
         )],
     ),
     (
         "access.resolve",
         "creators are admins",
         &[(
-            "team.role = 'admin' THEN 3",
-            "team.role IN ('admin', 'creator') THEN 3",
+            "his.role = 'admin' THEN 3",
+            "his.role IN ('admin', 'creator') THEN 3",
         )],
     ),
     (
@@ -171,7 +171,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
     (
         "access.resolve",
         "a team's permission counts in every repository",
-        &[(" AND of_team.repository_id = coalesce(r.id, 0)", "")],
+        &[(
+            "WHERE permission.team_id = team.id AND permission.repository_id = coalesce(r.id, 0)",
+            "WHERE permission.team_id = team.id LIMIT 1",
+        )],
     ),
     (
         "access.resolve",
@@ -187,7 +190,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "access.resolve",
         "members make repositories",
         &[(
-            "\n                    AND team.role IN ('creator', 'admin')",
+            "\n                    AND his.role IN ('creator', 'admin')",
             "",
         )],
     ),
@@ -199,14 +202,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     (
         "access.resolve",
         "creators of any organization make repositories here",
-        &[("AND team.organization_id = n.owner_account_id\n", "\n")],
+        &[("AND his.organization_id = n.owner_account_id\n", "\n")],
     ),
     (
         "access.resolve",
         "other people's creators make repositories",
         &[(
-            "WHERE membership.account_id = a.id AND team.organization_id",
-            "WHERE team.organization_id",
+            "WHERE membership.account_id = a.id AND his.organization_id",
+            "WHERE his.organization_id",
         )],
     ),
     (

@@ -66,8 +66,6 @@ fn settings() -> Vec<String> {
         ("statement_timeout", "500ms"),
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
         ("jit", "off"),
         ("synchronous_commit", "on"),
         ("idle_in_transaction_session_timeout", "10s"),

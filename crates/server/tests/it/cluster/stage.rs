@@ -153,8 +153,6 @@ async fn prepare_pooled_role(database: &TestDatabase) {
         ("statement_timeout", "500ms"),
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
         ("jit", "off"),
         ("synchronous_commit", "on"),
         ("idle_in_transaction_session_timeout", "10s"),
