@@ -10,6 +10,7 @@
 use super::dn::Dn;
 use super::entry::Entry;
 use super::filter::FilterTemplate;
+use super::line::{Place, Security};
 use super::session::{Search, Session, Trouble};
 use super::{Member, PROVIDER, tls};
 use crate::config;
@@ -38,7 +39,7 @@ const NOBODYS: &str = "nobody's password";
 #[derive(Debug)]
 pub(super) struct Server {
     url: String,
-    start_tls: bool,
+    place: Place,
 }
 
 impl Server {
@@ -89,7 +90,15 @@ impl Ask {
     pub(super) fn new(config: &config::Ldap, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let servers = config.urls.iter().map(|url| Server {
             url: url.to_string(),
-            start_tls: config.start_tls && !url.tls,
+            place: Place {
+                host: url.host().to_owned(),
+                port: url.port(),
+                security: match (url.tls, config.start_tls) {
+                    (true, _) => Security::Tls,
+                    (false, true) => Security::StartTls,
+                    (false, false) => Security::None,
+                },
+            },
         });
         let base = config.users.base.clone();
         Ok(Self {
@@ -200,7 +209,7 @@ impl Ask {
 
     async fn open_one(&self, server: &Server) -> Result<Session, Trouble> {
         let tls = Arc::clone(&self.tls);
-        let mut session = Session::open(&server.url, server.start_tls, tls).await?;
+        let mut session = Session::open(&server.place, tls).await?;
         session.bind_reader(self.reader.as_ref()).await?;
         Ok(session)
     }

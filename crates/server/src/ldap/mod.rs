@@ -3,7 +3,8 @@
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | [`session`] | one connection: TLS, searches and binds, with what can go wrong in them |
+//! | [`session`] | one connection: searches and binds, with what can go wrong in them |
+//! | [`line`] | what it goes over: TLS, and how much a server may say |
 //! | [`ask`] | what is asked, in which order, and what the answers mean |
 //! | [`breaker`] | a directory that does not answer is left alone for a while |
 //! | [`filter`], [`dn`], [`entry`] | texts that come from people, and from the directory |
@@ -17,6 +18,7 @@ mod breaker;
 mod dn;
 mod entry;
 mod filter;
+mod line;
 mod session;
 mod tls;
 
