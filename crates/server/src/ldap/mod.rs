@@ -197,13 +197,11 @@ impl Directory {
         };
         let _running = running.map_err(|_| Refusal::Overloaded)?;
         let began = Instant::now();
-        if let Err(rest) = inner.breaker.enter(began) {
-            return Err(Refusal::Unreachable(rest));
-        }
+        let attempt = inner.breaker.enter(began).map_err(Refusal::Unreachable)?;
         let answer = timeout(inner.bounds.login, asking).await;
         let trouble = match answer {
             Ok(Ok(answer)) => {
-                inner.breaker.succeeded();
+                attempt.succeeded();
                 return Ok(answer);
             }
             Ok(Err(trouble)) => trouble,
@@ -213,11 +211,11 @@ impl Directory {
             }
         };
         if !trouble.is_everybodys() {
-            inner.breaker.succeeded();
+            attempt.succeeded();
             tracing::warn!(cause = %trouble, "the directory does not say who somebody is: {trouble}");
             return Err(Refusal::Unreachable(AGAIN));
         }
-        let rest = inner.breaker.failed(began, Instant::now());
+        let rest = attempt.failed(Instant::now());
         tracing::warn!(
             cause = %trouble,
             "the directory cannot be asked, and is left alone for {} s: {trouble}",
@@ -240,7 +238,7 @@ impl Directory {
 
 /// Whether the directory is asked for a name. Directories compare without regard to capital letters, to blanks around, and to much that can
 /// be written with more than ASCII; whoever guesses passwords could go through all spellings of one name. Of those that
-/// are asked for, all but capital letters tell names apart, and these nobody counts ([`spelled`]).
+/// are asked for, all but capital letters tell names apart, and these nobody counts.
 fn is_askable(name: &str) -> bool {
     let plain = |byte: u8| (b' '..=b'~').contains(&byte);
     !name.is_empty()
@@ -248,11 +246,6 @@ fn is_askable(name: &str) -> bool {
         && name.bytes().all(plain)
         && name.trim_matches(' ') == name
         && !name.contains("  ")
-}
-
-/// A name as it is counted, where a directory is asked.
-pub(crate) fn spelled(name: &str) -> String {
-    name.to_ascii_lowercase()
 }
 
 #[cfg(test)]

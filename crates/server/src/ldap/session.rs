@@ -136,8 +136,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects, with TLS where `place` says so, and never without where it does. The library has TLS of its own, and
-    /// would read whatever comes by it: it is given a pipe.
+    /// Connects, with TLS where `place` says so, and never without where it does. The library is given a pipe: it would
+    /// read whatever comes.
     pub(super) async fn open(place: &Place, tls: Arc<ClientConfig>) -> Result<Self, Trouble> {
         let server = line::open(place, tls).await.map_err(LdapError::from)?;
         let (ours, librarys) = Pipe::pair().map_err(LdapError::from)?;

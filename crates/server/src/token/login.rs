@@ -107,7 +107,7 @@ impl Auth {
     /// # Errors
     /// [`Error::CredentialsWrong`], which never says whether there is such a name; [`Error::TooManyFailures`].
     pub(crate) async fn check(&self, login: Login, client: IpAddr) -> Result<Account, Error> {
-        let claimed = Claimed::of(&login.name);
+        let claimed = Claimed::of(&self.spelled(&login.name));
         let who = claimed.to_string();
         let outcome = self.check_shown(claimed, login, client).await;
         match &outcome {

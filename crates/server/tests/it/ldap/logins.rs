@@ -551,3 +551,20 @@ async fn who_has_the_verified_address_of_an_account_is_that_account_where_that_i
         .await
         .refused(401, "UNAUTHORIZED");
 }
+
+#[tokio::test]
+async fn secrets_of_this_registry_never_go_to_the_directory_however_their_names_are_written() {
+    let directory = shared();
+    directory.person("rosa", "rosa's secret");
+    let app = over(directory).start().await;
+    subject(login(&app, "rosa", "rosa's secret").await);
+    let token = secret(&app, &["token", "create", "rosa"]);
+    let robot = secret(&app, &["robot", "create", "rosa+ci"]);
+    let searches = |name: &str| directory.log().matches(&format!("(uid={name})")).count();
+    for name in ["Rosa", "rosa"] {
+        login(&app, name, &token).await.expect(200);
+    }
+    login(&app, "Rosa+CI", &robot).await.expect(200);
+    login(&app, "Rosa+CI", "from elsewhere").await.expect(401);
+    assert_eq!(searches("Rosa+CI") + searches("rosa+ci"), 0);
+}
