@@ -568,3 +568,19 @@ async fn secrets_of_this_registry_never_go_to_the_directory_however_their_names_
     login(&app, "Rosa+CI", "from elsewhere").await.expect(401);
     assert_eq!(searches("Rosa+CI") + searches("rosa+ci"), 0);
 }
+
+#[tokio::test]
+async fn nobody_logs_in_as_who_looks_people_up_or_has_the_directory_lock_him_out() {
+    let directory = directory();
+    let app = over(&directory)
+        .with("LDAP__USERS__BASE", "dc=example,dc=test")
+        .with("LDAP__USERS__FILTER", "(cn={})")
+        .start()
+        .await;
+    for password in ["a guess", Slapd::READER_PASSWORD] {
+        login(&app, "reader", password).await.expect(401);
+    }
+    let bind = format!("BIND dn=\"{}\" method=128", Slapd::READER);
+    let binds = directory.log().matches(&bind).count();
+    assert_eq!(binds, 2, "only the registry has tried to be who it is");
+}
