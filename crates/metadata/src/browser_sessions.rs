@@ -49,17 +49,18 @@ static END_OLDEST: Statement = statement!(
      )",
 );
 
+// An ARRAY is found once; an IN could be found again for each row, beyond the limit.
 static SWEEP_ENDED: Statement = statement!(
     "browser_sessions.sweep_ended",
     [INT8],
     "DELETE FROM session
-     WHERE session.secret_hash IN (
+     WHERE session.secret_hash = ANY (ARRAY(
          SELECT ended.secret_hash FROM session AS ended
          WHERE ended.expires_at < now()
          ORDER BY ended.expires_at
          LIMIT $1
          FOR UPDATE SKIP LOCKED
-     )",
+     ))",
 );
 
 /// Begins a session, and sweeps away what has ended.

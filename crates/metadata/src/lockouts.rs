@@ -177,19 +177,18 @@ pub async fn clear(tx: &Tx, account: AccountId, network: IpAddr) -> Result<(), E
     Ok(())
 }
 
+// An ARRAY is found once; what is joined could be found again for each row, beyond the limit.
 static SWEEP: Statement = statement!(
     "lockouts.sweep",
     [FLOAT8, INT8],
     "DELETE FROM lockout
-     USING (
-         SELECT old.account_id, old.address
-         FROM lockout AS old
+     WHERE lockout.ctid = ANY (ARRAY(
+         SELECT old.ctid FROM lockout AS old
          WHERE old.failed_at < now() - make_interval(secs => $1)
          ORDER BY old.failed_at
          LIMIT $2
          FOR UPDATE SKIP LOCKED
-     ) AS swept
-     WHERE lockout.account_id = swept.account_id AND lockout.address = swept.address",
+     ))",
 );
 
 /// Deletes rows without a wrong password for `forget`, at most `count`; returns how many.

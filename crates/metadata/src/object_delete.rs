@@ -185,20 +185,27 @@ fn decode(row: &Row) -> Result<Doomed, tokio_postgres::Error> {
     })
 }
 
+// By key and then by place: what this table holds comes and goes, and the planner, who has last seen it empty, would join
+// the whole of it with itself.
 static DONE: Statement = statement!(
     "object_delete.done",
     [INT8_ARRAY, TEXT_ARRAY],
     "DELETE FROM object_delete
-     USING (
-         SELECT held.store_id, held.storage_key
-         FROM object_delete AS held
-         JOIN unnest($1, $2) AS k(store_id, storage_key)
-             ON k.store_id = held.store_id AND k.storage_key = held.storage_key
-         WHERE held.claimed_at IS NOT NULL
-         ORDER BY held.store_id, held.storage_key
-         FOR UPDATE OF held
-     ) AS gone
-     WHERE object_delete.store_id = gone.store_id AND object_delete.storage_key = gone.storage_key",
+     WHERE object_delete.ctid = ANY (ARRAY(
+         SELECT held.ctid
+         FROM (
+             SELECT k.store_id, k.storage_key FROM unnest($1, $2) AS k(store_id, storage_key)
+             ORDER BY k.store_id, k.storage_key
+         ) AS k
+         CROSS JOIN LATERAL (
+             SELECT object_delete.ctid
+             FROM object_delete
+             WHERE object_delete.store_id = k.store_id AND object_delete.storage_key = k.storage_key
+                 AND object_delete.claimed_at IS NOT NULL
+             LIMIT 1
+             FOR UPDATE
+         ) AS held
+     ))",
 );
 
 /// Forgets objects that their stores have reported deleted; returns how many of them were claimed.

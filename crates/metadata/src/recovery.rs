@@ -134,19 +134,18 @@ pub async fn finish(
     Ok(Some(name))
 }
 
+// An ARRAY is found once; what is joined could be found again for each row, beyond the limit.
 static SWEEP: Statement = statement!(
     "recovery.sweep",
     [INT8],
     "DELETE FROM recovery
-     USING (
-         SELECT old.secret_hash
-         FROM recovery AS old
+     WHERE recovery.secret_hash = ANY (ARRAY(
+         SELECT old.secret_hash FROM recovery AS old
          WHERE old.expires_at < now()
          ORDER BY old.expires_at
          LIMIT $1
          FOR UPDATE SKIP LOCKED
-     ) AS swept
-     WHERE recovery.secret_hash = swept.secret_hash",
+     ))",
 );
 
 /// Deletes what is good no more, at most `count` rows; returns how many.

@@ -248,6 +248,69 @@ const MANY_ROWS: &str = "
         SELECT id, '203.0.113.9', '' FROM account WHERE kind = 'user';
     ANALYZE";
 
+/// Tables that are filled and emptied again and again are looked at when they are empty, and a plan from then is used until
+/// they are looked at again.
+#[tokio::test]
+async fn what_was_planned_for_an_empty_table_takes_few_steps_and_keeps_its_limit_when_it_is_full() {
+    let db = Db::new().await;
+    db.sql.batch_execute("VACUUM ANALYZE").await.unwrap();
+    as_ours(&db.sql).await;
+    let keys: Vec<String> = (1..=50).map(|n| format!("k{n}")).collect();
+    let done = format!("'{{{}}}', '{{{}}}'", ["1"; 50].join(","), keys.join(","));
+    let subjects = [
+        ("object_delete.done", "object_delete", done.as_str()),
+        ("browser_sessions.sweep_ended", "session", "50"),
+        ("lockouts.sweep", "lockout", "60, 50"),
+        ("recovery.sweep", "recovery", "50"),
+    ];
+    for (name, ..) in subjects {
+        let subject = statements()
+            .find(|statement| statement.name == name)
+            .unwrap();
+        let types: Vec<&str> = subject.types.iter().map(Type::name).collect();
+        let nulls = vec!["NULL"; types.len()].join(", ");
+        let prepare = format!(
+            "PREPARE \"{name}\" ({}) AS {};
+             EXPLAIN EXECUTE \"{name}\" ({nulls})",
+            types.join(", "),
+            subject.sql
+        );
+        db.sql.batch_execute(&prepare).await.unwrap();
+    }
+    db.sql
+        .batch_execute(
+            "INSERT INTO object_delete (store_id, storage_key, reason, not_before, claimed_at)
+                 SELECT 1, 'k' || n, 'upload', now(), now() FROM generate_series(1, 300) n;
+             INSERT INTO account (kind, name) SELECT 'user', 'user' || n FROM generate_series(1, 300) n;
+             INSERT INTO lockout (account_id, address, last_attempt, failed_at)
+                 SELECT id, '203.0.113.9', '', now() - interval '1 day' FROM account;
+             INSERT INTO session (account_id, generation, expires_at, secret_hash)
+                 SELECT id, 1, now() - interval '1 day', sha256(name::bytea) FROM account;
+             INSERT INTO recovery (account_id, generation, expires_at, secret_hash)
+                 SELECT id, 1, now() - interval '1 day', sha256(name::bytea) FROM account",
+        )
+        .await
+        .unwrap();
+    for (name, table, arguments) in subjects {
+        let explain =
+            format!("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE \"{name}\" ({arguments})");
+        let mut steps = 0.0;
+        walk(&explained(&db.sql, &explain).await, &mut |node| {
+            let is_scan = node["Node Type"].as_str().unwrap().ends_with("Scan");
+            if is_scan && node["Relation Name"] == table {
+                let rows = ["Actual Rows", "Rows Removed by Filter"]
+                    .map(|rows| node[rows].as_f64().unwrap_or_default());
+                steps += node["Actual Loops"].as_f64().unwrap() * rows.iter().sum::<f64>();
+            }
+        });
+        // Whoever finds rows in another order than that of their keys may read all of them, for each of them once.
+        assert!(steps <= 50.0 * 301.0, "`{name}` reads {steps} rows");
+        let left = format!("SELECT count(*) FROM {table}");
+        let left: i64 = db.sql.query_one(&left, &[]).await.unwrap().get(0);
+        assert_eq!(left, 250, "`{name}`");
+    }
+}
+
 /// Every statement that takes arrays of keys.
 fn batched() -> impl Iterator<Item = &'static Statement> {
     statements().filter(|statement| statement.sql.contains("WITH ORDINALITY AS k("))

@@ -18,6 +18,19 @@ pub(crate) struct LdapUrl {
     authority: http::uri::Authority,
 }
 
+impl LdapUrl {
+    /// Its name, or its address as it is written without brackets.
+    pub(crate) fn host(&self) -> &str {
+        self.authority.host().trim_matches(['[', ']'])
+    }
+
+    /// Its port, or the scheme's.
+    pub(crate) fn port(&self) -> u16 {
+        let default = if self.tls { 636 } else { 389 };
+        self.authority.port_u16().unwrap_or(default)
+    }
+}
+
 as_setting!(LdapUrl, FilterTemplate);
 
 impl Value for LdapUrl {

@@ -10,6 +10,7 @@
 use super::dn::Dn;
 use super::entry::Entry;
 use super::filter::FilterTemplate;
+use super::line::{Place, Security};
 use super::session::{Search, Session, Trouble};
 use super::{Member, PROVIDER, tls};
 use crate::config;
@@ -38,7 +39,7 @@ const NOBODYS: &str = "nobody's password";
 #[derive(Debug)]
 pub(super) struct Server {
     url: String,
-    start_tls: bool,
+    place: Place,
 }
 
 impl Server {
@@ -89,7 +90,15 @@ impl Ask {
     pub(super) fn new(config: &config::Ldap, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let servers = config.urls.iter().map(|url| Server {
             url: url.to_string(),
-            start_tls: config.start_tls && !url.tls,
+            place: Place {
+                host: url.host().to_owned(),
+                port: url.port(),
+                security: match (url.tls, config.start_tls) {
+                    (true, _) => Security::Tls,
+                    (false, true) => Security::StartTls,
+                    (false, false) => Security::None,
+                },
+            },
         });
         let base = config.users.base.clone();
         Ok(Self {
@@ -200,7 +209,7 @@ impl Ask {
 
     async fn open_one(&self, server: &Server) -> Result<Session, Trouble> {
         let tls = Arc::clone(&self.tls);
-        let mut session = Session::open(&server.url, server.start_tls, tls).await?;
+        let mut session = Session::open(&server.place, tls).await?;
         session.bind_reader(self.reader.as_ref()).await?;
         Ok(session)
     }
@@ -212,7 +221,8 @@ impl Ask {
         password: &str,
     ) -> Result<Answer, Trouble> {
         let told_at = self.clock.now();
-        let Some(entry) = self.find(session, name).await? else {
+        let found = self.find(session, name).await?;
+        let Some(entry) = found.filter(|entry| !self.is_reader(entry)) else {
             self.bind_as_nobody(session).await?;
             return Ok(Answer::Wrong);
         };
@@ -228,9 +238,7 @@ impl Ask {
             return Ok(Answer::Wrong);
         };
         let called = called(&entry, &self.users.name, name);
-        let groups = self
-            .groups_of(session, &entry, called.unwrap_or(name))
-            .await?;
+        let groups = self.groups_of(session, &entry, called).await?;
         let is_in = |wanted: &str| {
             let groups = groups.as_ref()?;
             Some(groups.iter().any(|group| group == wanted))
@@ -284,6 +292,16 @@ impl Ask {
         Ok(found.entries.pop())
     }
 
+    /// Whether it is who looks people up. Nobody logs in as he: whoever guesses his password could have the directory lock
+    /// him out, and everybody with him.
+    fn is_reader(&self, entry: &Entry) -> bool {
+        let reader = self.reader.as_ref().and_then(|(dn, _)| Dn::parse(dn));
+        let found = Dn::parse(&entry.dn);
+        reader
+            .zip(found)
+            .is_some_and(|(reader, found)| reader.is(&found))
+    }
+
     /// Costs what a wrong password costs, but for what the server does to look at it.
     async fn bind_as_nobody(&self, session: &mut Session) -> Result<(), Trouble> {
         let dn = format!("cn=nobody,{}", self.base);
@@ -295,7 +313,7 @@ impl Ask {
         &self,
         session: &mut Session,
         entry: &Entry,
-        name: &str,
+        name: Option<&str>,
     ) -> Result<Option<Vec<String>>, Trouble> {
         let Some(groups) = &self.groups else {
             return Ok(None);
@@ -309,12 +327,21 @@ impl Ask {
             all.extend(under.filter_map(|dn| dn.called_by(&groups.name).map(str::to_owned)));
         }
         if let Some(filter) = &groups.filter {
+            if name.is_none() && filter.names_both() {
+                // What was typed found him, and need not be his name: it could be that of whoever is in the groups.
+                let dn = &entry.dn;
+                tracing::warn!(
+                    dn,
+                    "`{dn}` has no name (`ldap.users.name`) to find groups by"
+                );
+                return Ok(None);
+            }
             session.bind_reader(self.reader.as_ref()).await?;
             let search = Search {
                 what: "the search for groups",
                 base: &groups.base_text,
                 scope: Scope::Subtree,
-                filter: &filter.fill(&entry.dn, name),
+                filter: &filter.fill(&entry.dn, name.unwrap_or_default()),
                 attributes: &[&groups.name],
                 at_most: i32::try_from(GROUPS_MAX).unwrap_or(i32::MAX),
             };

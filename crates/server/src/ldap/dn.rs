@@ -38,11 +38,12 @@ impl Dn {
         let Some(above) = self.0.len().checked_sub(base.0.len()) else {
             return false;
         };
-        let is_same = |(one, other): (&Part, &Part)| {
-            one.attribute == other.attribute
-                && one.value.to_lowercase() == other.value.to_lowercase()
-        };
         above > 0 && self.0[above..].iter().zip(&base.0).all(is_same)
+    }
+
+    /// Whether both are names of one thing.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(is_same)
     }
 
     /// The value of its first part, if that is of `attribute`.
@@ -51,6 +52,10 @@ impl Dn {
         let is_it = first.attribute.eq_ignore_ascii_case(attribute);
         is_it.then_some(first.value.as_str())
     }
+}
+
+fn is_same((one, other): (&Part, &Part)) -> bool {
+    one.attribute == other.attribute && one.value.to_lowercase() == other.value.to_lowercase()
 }
 
 /// The first part of a text, and what comes after its comma.

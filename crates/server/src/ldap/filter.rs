@@ -66,7 +66,14 @@ impl FromStr for FilterTemplate {
             text: text.to_owned(),
         };
         let has_place = VALUE.iter().any(|place| text.contains(place)) || template.names_both();
-        if !has_place || !text.starts_with('(') {
+        // What is typed would stand for all names that it is a part of, each of which can be guessed at by many.
+        let is_part = text.split(['(', ')']).any(|item| {
+            item.contains('*')
+                && [VALUE[0], VALUE[1], NAME]
+                    .iter()
+                    .any(|place| item.contains(place))
+        });
+        if !has_place || is_part || !text.starts_with('(') {
             return Err(());
         }
         parse_filter(template.fill(SAMPLE, SAMPLE)).map_err(drop)?;
@@ -105,6 +112,7 @@ mod tests {
             "(|(member=uid=a\\28b\\29,dc=x)(memberUid=a{}))"
         );
         template("(member:1.2.840.113556.1.4.1941:={})");
+        template("(&(mail=*)(uid={}))");
     }
 
     #[test]
@@ -113,6 +121,8 @@ mod tests {
             "",
             "uid={}",
             "(uid=*)",
+            "(uid={}*)",
+            "(|(uid={})(mail=*%s))",
             "(uid={}",
             "({}=alice)",
             "(uid={}))",

@@ -1,13 +1,17 @@
 //! One connection to a server of the directory.
 
 use super::entry::Entry;
+use super::line::{self, End, Place};
 use ldap3::{
     DerefAliases, Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Scope, SearchEntry,
-    SearchOptions,
+    SearchOptions, StdStream,
 };
 use rustls::ClientConfig;
 use secrecy::{ExposeSecret as _, SecretString};
+use std::os::unix::net::UnixStream as Pipe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 /// Why a directory has not said what it was asked.
@@ -26,7 +30,7 @@ pub(crate) enum Trouble {
     #[error("it refuses {0}: {1}")]
     Refused(&'static str, Code),
     /// What came is no answer to what was asked.
-    #[error("its answer makes no sense")]
+    #[error("its answer makes no sense, or is too long")]
     Broken,
 }
 
@@ -125,31 +129,54 @@ pub(super) struct Search<'a> {
 /// A connection. It ends when this is dropped.
 pub(super) struct Session {
     ldap: Ldap,
-    /// Reads and writes; ended with the session. What a server sends that makes no sense ends it early.
-    _driver: JoinSet<()>,
+    /// Whether it ended by what the server said.
+    is_nonsense: Arc<AtomicBool>,
+    /// Carry, read and write; ended with the session. What a server sends that makes no sense ends them early.
+    tasks: JoinSet<()>,
 }
 
 impl Session {
-    /// Connects, with TLS where the URL or `start_tls` says so, and never without where they do.
-    pub(super) async fn open(
-        url: &str,
-        start_tls: bool,
-        tls: Arc<ClientConfig>,
-    ) -> Result<Self, Trouble> {
-        let settings = LdapConnSettings::new()
-            .set_config(tls)
-            .set_starttls(start_tls);
-        let (connection, ldap) = LdapConnAsync::with_settings(settings, url).await?;
-        let mut driver = JoinSet::new();
-        driver.spawn(async move {
+    /// Connects, with TLS where `place` says so, and never without where it does. The library is given a pipe: it would
+    /// read whatever comes.
+    pub(super) async fn open(place: &Place, tls: Arc<ClientConfig>) -> Result<Self, Trouble> {
+        let server = line::open(place, tls).await.map_err(LdapError::from)?;
+        let (ours, librarys) = Pipe::pair().map_err(LdapError::from)?;
+        ours.set_nonblocking(true).map_err(LdapError::from)?;
+        let mut ours = UnixStream::from_std(ours).map_err(LdapError::from)?;
+        let is_nonsense = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        let said = Arc::clone(&is_nonsense);
+        tasks.spawn(async move {
+            // The pipe is open until it is known why it ends.
+            if let End::Nonsense = line::carry(server, &mut ours).await {
+                said.store(true, Ordering::Release);
+            }
+        });
+        let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(librarys));
+        let (connection, ldap) = LdapConnAsync::with_settings(settings, "ldapi://pipe").await?;
+        tasks.spawn(async move {
             if let Err(cause) = connection.drive().await {
                 tracing::debug!(%cause, "a connection to the directory ended: {cause}");
             }
         });
         Ok(Self {
             ldap,
-            _driver: driver,
+            is_nonsense,
+            tasks,
         })
+    }
+
+    /// What it means that the library has no answer.
+    fn trouble(&self, cause: LdapError) -> Trouble {
+        if self.is_nonsense.load(Ordering::Acquire) {
+            return Trouble::Broken;
+        }
+        Trouble::Lost(cause)
+    }
+
+    async fn bind(&mut self, dn: &str, password: &str) -> Result<Code, Trouble> {
+        let bound = self.ldap.simple_bind(dn, password).await;
+        bound.map(Code::from).map_err(|cause| self.trouble(cause))
     }
 
     /// Is from now on who looks people up: `dn`, or nobody.
@@ -161,7 +188,7 @@ impl Session {
             None => ("", ""),
             Some((dn, password)) => (dn.as_str(), password.expose_secret()),
         };
-        let code = Code::from(self.ldap.simple_bind(dn, password).await?);
+        let code = self.bind(dn, password).await?;
         if code.number == Code::SUCCESS {
             return Ok(());
         }
@@ -176,7 +203,7 @@ impl Session {
         if dn.is_empty() || password.is_empty() {
             return Ok(false);
         }
-        let code = Code::from(self.ldap.simple_bind(dn, password).await?);
+        let code = self.bind(dn, password).await?;
         if code.number == Code::SUCCESS {
             return Ok(true);
         }
@@ -197,7 +224,8 @@ impl Session {
             .ldap
             .with_search_options(options)
             .search(search.base, search.scope, search.filter, search.attributes)
-            .await?;
+            .await;
+        let found = found.map_err(|cause| self.trouble(cause))?;
         let (entries, result) = (found.0, found.1);
         let is_cut = match result.rc {
             Code::SUCCESS => false,
@@ -216,5 +244,7 @@ impl Session {
     /// Says goodbye. The server would notice also without.
     pub(super) async fn close(mut self) {
         let _ = self.ldap.unbind().await;
+        drop(self.ldap);
+        while self.tasks.join_next().await.is_some() {}
     }
 }

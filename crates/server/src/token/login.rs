@@ -108,7 +108,7 @@ impl Auth {
     /// # Errors
     /// [`Error::CredentialsWrong`], which never says whether there is such a name; [`Error::TooManyFailures`].
     pub(crate) async fn check(&self, login: Login, client: IpAddr) -> Result<Account, Error> {
-        let claimed = Claimed::of(&login.name);
+        let claimed = Claimed::of(&self.spelled(&login.name));
         let who = claimed.to_string();
         let shown = Shown::of(&claimed, login.password);
         let kind = Kind::from(&shown);

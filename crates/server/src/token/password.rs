@@ -12,7 +12,6 @@ use super::account::Account;
 use super::chores::Chore;
 use super::login::Claimed;
 use super::{Auth, Error};
-use crate::ldap::spelled;
 use portolan_auth::{Method, PasswordHash, Subject};
 use portolan_metadata::accounts::AccountName;
 use portolan_metadata::lockouts::{PasswordByName, PasswordKey, PasswordRow};
@@ -31,23 +30,25 @@ struct Found {
 }
 
 impl Auth {
+    /// A name as it is looked up and counted here: where there is a directory, which makes no difference between capital
+    /// letters and others, nor is one made here.
+    pub(super) fn spelled(&self, typed: &str) -> String {
+        match &self.0.directory {
+            Some(_) => typed.to_ascii_lowercase(),
+            None => typed.to_owned(),
+        }
+    }
+
     /// The account, if the password is right and may be tried from there at present.
     pub(super) async fn check_password(
         &self,
-        name: String,
+        typed: String,
         claimed: Claimed,
         password: SecretString,
         client: IpAddr,
     ) -> Result<Account, Error> {
         let guard = &self.0.guard;
-        let typed = name;
-        let (name, claimed) = if self.0.directory.is_some() {
-            let name = spelled(&typed);
-            let claimed = Claimed::of(&name);
-            (name, claimed)
-        } else {
-            (typed.clone(), claimed)
-        };
+        let name = self.spelled(&typed);
         let who = guard.who(&name, client);
         if let Some(retry_after) = guard.wait(&who, Instant::now()) {
             return Err(Error::TooManyFailures { retry_after });
@@ -61,8 +62,14 @@ impl Auth {
             .as_ref()
             .is_none_or(|found| found.stored.is_none() && !is_locked(found));
         let open = found.filter(|found| !is_locked(found));
+        let mut _turn = None;
         let account = match &self.0.directory {
             Some(directory) if is_elsewheres => {
+                // Until it is counted: those that wait see it.
+                _turn = directory.turn(&name, &typed, &password).await?;
+                if let Some(retry_after) = guard.wait(&who, Instant::now()) {
+                    return Err(Error::TooManyFailures { retry_after });
+                }
                 let account = self.check_by(directory, &typed, &password, client).await?;
                 if account.is_none() {
                     // As long as for a name that has a password here.

@@ -551,3 +551,52 @@ async fn who_has_the_verified_address_of_an_account_is_that_account_where_that_i
         .await
         .refused(401, "UNAUTHORIZED");
 }
+
+#[tokio::test]
+async fn secrets_of_this_registry_never_go_to_the_directory_however_their_names_are_written() {
+    let directory = shared();
+    directory.person("rosa", "rosa's secret");
+    let app = over(directory).start().await;
+    subject(login(&app, "rosa", "rosa's secret").await);
+    let token = secret(&app, &["token", "create", "rosa"]);
+    let robot = secret(&app, &["robot", "create", "rosa+ci"]);
+    let searches = |name: &str| directory.log().matches(&format!("(uid={name})")).count();
+    for name in ["Rosa", "rosa"] {
+        login(&app, name, &token).await.expect(200);
+    }
+    login(&app, "Rosa+CI", &robot).await.expect(200);
+    login(&app, "Rosa+CI", "from elsewhere").await.expect(401);
+    assert_eq!(searches("Rosa+CI") + searches("rosa+ci"), 0);
+}
+
+#[tokio::test]
+async fn nobody_logs_in_as_who_looks_people_up_or_has_the_directory_lock_him_out() {
+    let directory = directory();
+    let app = over(&directory)
+        .with("LDAP__USERS__BASE", "dc=example,dc=test")
+        .with("LDAP__USERS__FILTER", "(cn={})")
+        .start()
+        .await;
+    for password in ["a guess", Slapd::READER_PASSWORD] {
+        login(&app, "reader", password).await.expect(401);
+    }
+    let bind = format!("BIND dn=\"{}\" method=128", Slapd::READER);
+    let binds = directory.log().matches(&bind).count();
+    assert_eq!(binds, 2, "only the registry has tried to be who it is");
+}
+
+#[tokio::test]
+async fn guesses_that_come_at_once_are_no_more_to_the_directory_than_may_be_wrong() {
+    let directory = directory();
+    directory.person("urs", "urs's secret");
+    let app = over(&directory)
+        .with("LOGIN__LOCKOUT_AFTER", 3)
+        .start()
+        .await;
+    let guesses: Vec<String> = (0..20).map(|n| format!("guess {n}")).collect();
+    let tried = guesses.iter().map(|guess| login(&app, "urs", guess));
+    let answers = futures::future::join_all(tried).await;
+    let refused = answers.iter().filter(|answer| answer.status == 401).count();
+    assert_eq!(refused, 3);
+    assert_eq!(binds(&directory, "urs"), 3);
+}

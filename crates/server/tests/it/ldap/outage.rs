@@ -160,6 +160,35 @@ async fn servers_that_make_no_sense_are_passed_over() {
     those_here_are_served(&app).await;
 }
 
+/// A message to the letter, of parts within parts, so many.
+fn nested(depth: usize) -> &'static [u8] {
+    let parts = (0..depth).rev().flat_map(|inside| {
+        let length = u32::try_from(6 * inside).expect("a small message");
+        let mut part = vec![0x30, 0x84];
+        part.extend(length.to_be_bytes());
+        part
+    });
+    parts.collect::<Vec<u8>>().leak()
+}
+
+/// Whoever is on the way to a server answers before there is TLS.
+#[tokio::test]
+async fn what_a_server_says_is_bounded_in_depth_and_length_before_it_is_read() {
+    for answer in [nested(100_000), b"\x30\x84\x7f\xff\xff\xff" as &[u8]] {
+        for start_tls in ["false", "true"] {
+            let app = at(&[&says(answer)])
+                .with("LDAP__ALLOW_PLAINTEXT", "true")
+                .with("LDAP__START_TLS", start_tls)
+                .start()
+                .await;
+            let (answer, took) = timed(login(&app, "vera", "vera's secret")).await;
+            shall_come_again(answer);
+            assert!(took < Duration::from_secs(1), "{took:?}");
+            those_here_are_served(&app).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn another_server_of_the_directory_is_asked_where_one_is_silent() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
