@@ -6,6 +6,7 @@
 //! | [`session`] | one connection: searches and binds, with what can go wrong in them |
 //! | [`line`] | what it goes over: TLS, and how much a server may say |
 //! | [`ask`] | what is asked, in which order, and what the answers mean |
+//! | [`turns`] | one guess of a name after the other |
 //! | [`breaker`] | a directory that does not answer is left alone for a while |
 //! | [`filter`], [`dn`], [`entry`] | texts that come from people, and from the directory |
 //!
@@ -21,10 +22,12 @@ mod filter;
 mod line;
 mod session;
 mod tls;
+mod turns;
 
 pub(crate) use dn::Dn;
 pub(crate) use filter::FilterTemplate;
 pub(crate) use session::Trouble;
+pub(crate) use turns::Turn;
 
 use crate::config::{self, LinkBy};
 use anyhow::Context as _;
@@ -38,6 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
+use turns::Turns;
 
 /// What the directory is called in rows: beside the groups that teams follow, and in the audit log.
 pub(crate) const PROVIDER: &str = "ldap";
@@ -84,6 +88,7 @@ struct Inner {
     admitted: Semaphore,
     digests: DigestKey,
     remembered: Option<Cache<[u8; 32], Arc<Member>>>,
+    turns: Turns,
     sign_up: SignUp,
 }
 
@@ -98,6 +103,7 @@ impl Directory {
             return Ok(None);
         }
         let bounds = config.bounds.clone();
+        let patience = bounds.login;
         let connections =
             usize::try_from(bounds.connections).context("`ldap.bounds.connections`")?;
         let remembered = (!bounds.remember.is_zero()).then(|| {
@@ -114,6 +120,7 @@ impl Directory {
             admitted: Semaphore::new(connections + WAITING_MAX),
             digests: seal.digest_key("password of a directory"),
             remembered,
+            turns: Turns::new(patience),
             sign_up: SignUp {
                 open: config.sign_up,
                 link_by_email: config.link_by == LinkBy::Email,
@@ -124,6 +131,32 @@ impl Directory {
     /// What becomes of those whom nobody knows yet.
     pub(crate) fn sign_up(&self) -> SignUp {
         self.0.sign_up
+    }
+
+    /// Waits until no other password is asked about that may be this name's, as it is counted. `None`: this one is known
+    /// to be right, and needs nobody's leave.
+    ///
+    /// # Errors
+    /// [`AuthError::Overloaded`]: too many came before.
+    pub(crate) async fn turn(
+        &self,
+        counted: &str,
+        typed: &str,
+        password: &SecretString,
+    ) -> Result<Option<Turn<'_>>, AuthError> {
+        let key = self.key(typed, password.expose_secret());
+        let remembered = self.0.remembered.as_ref();
+        if remembered.is_some_and(|remembered| remembered.contains_key(&key)) {
+            return Ok(None);
+        }
+        let turn = self.0.turns.take(counted).await;
+        turn.map(Some).ok_or(AuthError::Overloaded)
+    }
+
+    fn key(&self, name: &str, password: &str) -> [u8; 32] {
+        self.0
+            .digests
+            .digest(&[name.as_bytes(), password.as_bytes()])
     }
 
     /// Who `name` is there, if `password` is his; `None`: it is not, or there is nobody of that name.
@@ -145,10 +178,9 @@ impl Directory {
         let outcome = match &self.0.remembered {
             None => asking.await,
             Some(remembered) => {
-                let key = [name.as_bytes(), text.as_bytes()];
                 // Only what is right stays; equal ones under way are shared, whatever comes out.
                 remembered
-                    .try_get_with(self.0.digests.digest(&key), asking)
+                    .try_get_with(self.key(name, text), asking)
                     .await
                     .map_err(|shared| *shared)
             }

@@ -62,8 +62,14 @@ impl Auth {
             .as_ref()
             .is_none_or(|found| found.stored.is_none() && !is_locked(found));
         let open = found.filter(|found| !is_locked(found));
+        let mut _turn = None;
         let account = match &self.0.directory {
             Some(directory) if is_elsewheres => {
+                // Until it is counted: those that wait see it.
+                _turn = directory.turn(&name, &typed, &password).await?;
+                if let Some(retry_after) = guard.wait(&who, Instant::now()) {
+                    return Err(Error::TooManyFailures { retry_after });
+                }
                 let account = self.check_by(directory, &typed, &password, client).await?;
                 if account.is_none() {
                     // As long as for a name that has a password here.

@@ -584,3 +584,19 @@ async fn nobody_logs_in_as_who_looks_people_up_or_has_the_directory_lock_him_out
     let binds = directory.log().matches(&bind).count();
     assert_eq!(binds, 2, "only the registry has tried to be who it is");
 }
+
+#[tokio::test]
+async fn guesses_that_come_at_once_are_no_more_to_the_directory_than_may_be_wrong() {
+    let directory = directory();
+    directory.person("urs", "urs's secret");
+    let app = over(&directory)
+        .with("LOGIN__LOCKOUT_AFTER", 3)
+        .start()
+        .await;
+    let guesses: Vec<String> = (0..20).map(|n| format!("guess {n}")).collect();
+    let tried = guesses.iter().map(|guess| login(&app, "urs", guess));
+    let answers = futures::future::join_all(tried).await;
+    let refused = answers.iter().filter(|answer| answer.status == 401).count();
+    assert_eq!(refused, 3);
+    assert_eq!(binds(&directory, "urs"), 3);
+}
