@@ -15,7 +15,7 @@ pub(crate) type Turn<'a> = MutexGuard<'a, ()>;
 /// Whose turn it is.
 #[derive(Debug)]
 pub(super) struct Turns {
-    turns: Vec<Mutex<()>>,
+    locks: Vec<Mutex<()>>,
     names: RandomState,
     patience: Duration,
 }
@@ -24,7 +24,7 @@ impl Turns {
     /// Nobody waits longer than `patience`.
     pub(super) fn new(patience: Duration) -> Self {
         Self {
-            turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
+            locks: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
             names: RandomState::new(),
             patience,
         }
@@ -34,6 +34,6 @@ impl Turns {
     pub(super) async fn take(&self, name: &str) -> Option<Turn<'_>> {
         let hash = self.names.hash_one(name);
         let at = usize::try_from(hash % TURNS as u64).ok()?;
-        timeout(self.patience, self.turns[at].lock()).await.ok()
+        timeout(self.patience, self.locks[at].lock()).await.ok()
     }
 }
