@@ -45,7 +45,9 @@ fn advice(trouble: &Trouble) -> &'static str {
         Trouble::Lost(_) => {
             "see whether it runs, and is reached under this name: a certificate must be of that name, and signed by one of `ldap.ca_file` (or of the system's)"
         }
-        Trouble::Silent => "see whether it runs, and whether a firewall drops what is sent there",
+        Trouble::Silent | Trouble::GroupsLate => {
+            "see whether it runs, and whether a firewall drops what is sent there"
+        }
         Trouble::NotLetIn(_) => "correct `ldap.bind_dn` and `ldap.bind_password`",
         Trouble::Refused(..) => {
             "correct `ldap.users.base` and `ldap.groups.base`, and see what `ldap.bind_dn` may read"

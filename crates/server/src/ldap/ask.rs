@@ -76,6 +76,7 @@ pub(super) struct Ask {
     /// The one that answered last.
     first: AtomicUsize,
     connect: Duration,
+    groups_within: Duration,
     tls: Arc<ClientConfig>,
     reader: Option<(String, SecretString)>,
     base: String,
@@ -106,6 +107,8 @@ impl Ask {
             servers: servers.collect(),
             first: AtomicUsize::new(0),
             connect: config.bounds.connect,
+            // What the rest of a login leaves, unless the directory is slow altogether.
+            groups_within: config.bounds.login / 2,
             tls: tls::config(config.ca_file.as_deref())?,
             reader: config.bind_dn.clone().zip(config.bind_password.clone()),
             base: base.context("`ldap.users.base` is not set")?,
@@ -238,7 +241,9 @@ impl Ask {
             return Ok(Answer::Wrong);
         };
         let called = called(&entry, &self.users.name, name);
-        let groups = self.groups_of(session, &entry, called).await?;
+        let looked = self.groups_of(session, &entry, called);
+        let looked = timeout(self.groups_within, looked).await;
+        let groups = looked.unwrap_or(Err(Trouble::GroupsLate))?;
         let is_in = |wanted: &str| {
             let groups = groups.as_ref()?;
             Some(groups.iter().any(|group| group == wanted))

@@ -23,6 +23,9 @@ pub(crate) enum Trouble {
     /// It takes too long.
     #[error("nothing answers in time")]
     Silent,
+    /// Whose password was right is in too many groups, or in groups of groups, for the time there is.
+    #[error("it does not find somebody's groups in time")]
+    GroupsLate,
     /// Who looks people up is not let in.
     #[error("it refuses the bind of `ldap.bind_dn`: {0}")]
     NotLetIn(Code),
@@ -41,7 +44,7 @@ impl Trouble {
         match self {
             Self::Lost(_) | Self::Silent | Self::NotLetIn(_) => true,
             Self::Refused(_, code) => matches!(code.number, Code::BUSY | Code::UNAVAILABLE),
-            Self::Broken => false,
+            Self::Broken | Self::GroupsLate => false,
         }
     }
 }
