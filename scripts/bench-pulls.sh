@@ -106,7 +106,7 @@ unbatched() {
     statement=$(cat "$SCRATCH/statement")
     {
         printf '\\set n random(0, %s)\n' $((COLD - 1))
-        say "$statement;" | sed -e "s/\$1/ARRAY['bench\/cold']/; s/\$2/ARRAY['bench']/; s/\$3/ARRAY[$account::int8]/; s/\$4/ARRAY[$generation::int8]/; s/\$5/ARRAY['t' || :n]/"
+        say "$statement;" | sed -e "s/\$1/ARRAY['bench\/cold']/; s/\$2/ARRAY['bench']/; s/\$3/ARRAY[$account::int8]/; s/\$4/ARRAY[$generation::int8]/; s/\$5/ARRAY[NULL::int8]/; s/\$6/ARRAY['t' || :n]/"
     } > "$SCRATCH/unbatched.sql"
     before=$(postgres_ticks)
     PGOPTIONS='-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off' timeout 120 "$PGBENCH" -n -M prepared -c "$POOL" -j 2 -T "$((SECONDS_EACH * ROUNDS))" -f "$SCRATCH/unbatched.sql" \
