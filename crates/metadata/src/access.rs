@@ -241,7 +241,9 @@ LEFT JOIN LATERAL (
 /// The decision as `d`, from the key `k`, the account `a`, the namespace `n` and the repository `r`. This is the
 /// only place where rights are decided.
 ///
-/// Joins are LATERAL with a LIMIT, so that no plan hashes a table for a few keys, whatever it knows of the table. Look-ups are in branches of `CASE`, which are evaluated when they are reached: what a superuser, an owner and the anonymous
+/// Joins are LATERAL with a LIMIT, so that no plan hashes a table for a few keys, whatever it knows of the table.
+///
+/// Look-ups are in branches of `CASE`, which are evaluated when they are reached: what a superuser, an owner and the anonymous
 /// may costs none. They do not hang on whether the repository is there or public: a mount that names no source asks this of
 /// repositories that nobody may know of, and must do the same work for each.
 macro_rules! decision {

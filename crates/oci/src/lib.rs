@@ -44,7 +44,7 @@ pub use manifest_kind::ManifestKind;
 pub use media_type::{MediaType, MediaTypeError};
 pub use platform::Platform;
 pub use reference::{Reference, ReferenceError};
-pub use repository_name::{RepositoryName, RepositoryNameError};
+pub use repository_name::{DEFAULT_NAMESPACE, RepositoryName, RepositoryNameError};
 pub use storage_key::{StorageKey, StorageKeyError};
 pub use tag_name::{TagName, TagNameError};
 pub use upload_id::{UploadId, UploadIdError};

@@ -10,7 +10,7 @@ use crate::text::serde_as_text;
 
 /// The namespace of a name that names none, as every Docker client assumes it: `alpine` is
 /// `library/alpine`.
-const DEFAULT_NAMESPACE: &str = "library/";
+pub const DEFAULT_NAMESPACE: &str = "library";
 
 /// The name of a repository, `<namespace>/<more>`.
 ///
@@ -60,7 +60,7 @@ impl RepositoryName {
     /// The name as it was asked for: `alpine`.
     pub fn requested(&self) -> &str {
         if self.folded {
-            &self.canonical[DEFAULT_NAMESPACE.len()..]
+            &self.canonical[DEFAULT_NAMESPACE.len() + 1..]
         } else {
             &self.canonical
         }
@@ -85,12 +85,12 @@ impl FromStr for RepositoryName {
                 folded: false,
             });
         }
-        let length = DEFAULT_NAMESPACE.len() + name.len();
+        let length = DEFAULT_NAMESPACE.len() + 1 + name.len();
         if length > Self::MAX_LENGTH {
             return Err(RepositoryNameError::TooLong { length });
         }
         Ok(Self {
-            canonical: format!("{DEFAULT_NAMESPACE}{name}").into(),
+            canonical: format!("{DEFAULT_NAMESPACE}/{name}").into(),
             folded: true,
         })
     }

@@ -1,14 +1,12 @@
 //! The names of accounts.
 
+use portolan_oci::DEFAULT_NAMESPACE;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// The longest name, in bytes: that of the longest repository name, whose first segment it can be.
 const MAX_LEN: usize = 255;
-
-/// The namespace that clients ask for where a repository's name has one segment: `alpine` is `library/alpine`.
-const DEFAULT_NAMESPACE: &str = "library";
 
 /// The name of a user, an organization (`acme`) or a robot (`acme+ci`).
 ///

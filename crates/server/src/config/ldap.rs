@@ -3,6 +3,7 @@
 use super::oidc::{LinkBy, Providers};
 use super::report::Report;
 use super::setting::{Value, settings};
+use super::urls::without_path;
 use super::values::as_setting;
 use crate::ldap::{Dn, FilterTemplate, PROVIDER};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -38,21 +39,13 @@ impl Value for LdapUrl {
 
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not {}", Self::WANTS);
-        let parsed: http::Uri = text.parse().map_err(|_| wrong())?;
-        let tls = match parsed.scheme_str() {
-            Some("ldaps") => true,
-            Some("ldap") => false,
+        let (scheme, authority) = without_path(text).ok_or_else(wrong)?;
+        let tls = match scheme.as_str() {
+            "ldaps" => true,
+            "ldap" => false,
             _ => return Err(wrong()),
         };
-        let path = parsed.path_and_query().map(http::uri::PathAndQuery::as_str);
-        let is_bare = matches!(path, None | Some("/" | ""));
-        let authority = parsed
-            .authority()
-            .filter(|authority| is_bare && !authority.as_str().contains('@'));
-        authority
-            .cloned()
-            .map(|authority| Self { tls, authority })
-            .ok_or_else(wrong)
+        Ok(Self { tls, authority })
     }
 
     fn text(&self) -> String {

@@ -2,6 +2,7 @@
 
 use super::setting::Value;
 use super::values::{REDACTED, as_setting};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
 
@@ -80,13 +81,27 @@ fn redact_url(url: &str) -> String {
     shown
 }
 
+/// Scheme and authority of a URL that has nothing else: no path, and nobody's name or password.
+pub(super) fn without_path(text: &str) -> Option<(Scheme, Authority)> {
+    let http::uri::Parts {
+        scheme,
+        authority,
+        path_and_query,
+        ..
+    } = text.parse::<http::Uri>().ok()?.into_parts();
+    let path = path_and_query.as_ref().map(PathAndQuery::as_str);
+    let is_bare = matches!(path, None | Some("/" | ""));
+    let authority = authority.filter(|authority| is_bare && !authority.as_str().contains('@'))?;
+    Some((scheme?, authority))
+}
+
 /// The address that clients know this registry by: a scheme and an authority, nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicUrl {
     /// Whether clients come by TLS.
     pub(crate) https: bool,
     /// Host, and port where it is not the scheme's own.
-    pub(crate) authority: http::uri::Authority,
+    pub(crate) authority: Authority,
 }
 
 as_setting!(PublicUrl);
@@ -104,23 +119,13 @@ impl Value for PublicUrl {
 
     fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not {}", Self::WANTS);
-        let parsed: http::Uri = text.parse().map_err(|_| wrong())?;
-        let https = match parsed.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
+        let (scheme, authority) = without_path(text).ok_or_else(wrong)?;
+        let https = match scheme.as_str() {
+            "https" => true,
+            "http" => false,
             _ => return Err(wrong()),
         };
-        let bare = matches!(
-            parsed.path_and_query().map(http::uri::PathAndQuery::as_str),
-            None | Some("/" | "")
-        );
-        let authority = parsed
-            .authority()
-            .filter(|authority| bare && !authority.as_str().contains('@'));
-        authority
-            .cloned()
-            .map(|authority| Self { https, authority })
-            .ok_or_else(wrong)
+        Ok(Self { https, authority })
     }
 
     fn text(&self) -> String {

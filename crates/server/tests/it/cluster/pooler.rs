@@ -61,7 +61,7 @@ impl Pooled {
 }
 
 /// What the documentation says that the role needs.
-fn settings() -> Vec<String> {
+pub(super) fn settings(role: &str) -> Vec<String> {
     [
         ("statement_timeout", "500ms"),
         ("plan_cache_mode", "force_generic_plan"),
@@ -71,7 +71,7 @@ fn settings() -> Vec<String> {
         ("idle_in_transaction_session_timeout", "10s"),
     ]
     .iter()
-    .map(|(name, value)| format!("ALTER ROLE {ROLE} SET {name} = '{value}'"))
+    .map(|(name, value)| format!("ALTER ROLE {role} SET {name} = '{value}'"))
     .collect()
 }
 
@@ -107,7 +107,7 @@ async fn work(app: Client, number: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_works_through_a_transaction_pooler_and_follows_it_to_a_promoted_server() {
     let _turn = TURN.lock().await;
-    let stage = Pooled::start(&settings()).await;
+    let stage = Pooled::start(&settings(ROLE)).await;
     assert!(stage.direct.accepted() > 0, "the schema was made directly");
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::pooler::settings;
 use portolan_testkit::chaos_proxy::ChaosProxy;
 use portolan_testkit::children::eventually;
 use portolan_testkit::client::Client;
@@ -149,19 +150,10 @@ impl Stage {
 }
 
 async fn prepare_pooled_role(database: &TestDatabase) {
-    let settings = [
-        ("statement_timeout", "500ms"),
-        ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-        ("jit", "off"),
-        ("synchronous_commit", "on"),
-        ("idle_in_transaction_session_timeout", "10s"),
-    ];
     let session = database.session().await;
     let role = format!("CREATE ROLE {POOLED_ROLE} SUPERUSER LOGIN");
     session.batch_execute(&role).await.expect("it is new");
-    for (name, value) in settings {
-        let sql = format!("ALTER ROLE {POOLED_ROLE} SET {name} = '{value}'");
+    for sql in settings(POOLED_ROLE) {
         session.batch_execute(&sql).await.expect("a setting");
     }
 }
